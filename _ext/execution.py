@@ -1,0 +1,113 @@
+"""Chapters are executed against the library as it is now, two at a time, within a time limit.
+
+- The execution cache of MyST-NB looks at a notebook's code only. Its folder is therefore named by
+  a hash of the library and the pinned environment: after a change there, every chapter runs again
+  and no old number can be shown. Folders of earlier keys are removed.
+- Notebooks that are not in the cache are executed ahead of the reading, two at once, each kernel
+  with one thread (so that two cores are used well, and so that numbers do not depend on timing).
+- A chapter that takes longer than ``BOOK_SECONDS`` (an environment variable, 45 unless set) is a
+  warning that names it, which fails the strict build.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.executors.utils import single_nb_execution
+from myst_nb.core.read import create_nb_reader
+from myst_nb.sphinx_ import NbMetadataCollector
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+AT_ONCE = 2
+
+
+def key(root, inputs):
+    """Hash the files named, and those in the folders named, with their names and the Python."""
+    digest = hashlib.sha256(sys.version.encode())
+    for name in inputs:
+        top = Path(root, name)
+        files = sorted(top.rglob("*")) if top.is_dir() else [top]
+        for path in files:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"\0{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def choose_cache(app, config):
+    """Name the cache folder by the key; tell the kernels that a book is being built."""
+    base = Path(app.outdir).parent / ".jupyter_cache"
+    current = base / key(app.confdir, config.execution_key)
+    config.nb_execution_cache_path = str(current)
+    for old in base.glob("*"):
+        if old != current:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["SGDLIB_BOOK_BUILD"] = "1"
+
+
+def not_cached(env, cache, docnames):
+    """Yield the path and content of each notebook that has to be executed."""
+    for docname in docnames:
+        path = Path(env.doc2path(docname))
+        text = path.read_text(encoding="utf-8")
+        reader = create_nb_reader(str(path), env.myst_config, env.mystnb_config, text)
+        if reader is None:  # a page without code
+            continue
+        notebook = reader.read(text)
+        try:
+            cache.match_cache_notebook(notebook)
+        except KeyError:
+            yield path, notebook
+
+
+def execute_ahead(app, env, docnames):
+    """Execute into the cache what is not there yet; a failure is left to MyST-NB to report."""
+    settings = env.mystnb_config
+    if settings.execution_mode != "cache":
+        return
+    cache = get_cache(settings.execution_cache_path)
+
+    def execute(item):
+        path, notebook = item
+        logger.info("executing %s", path.name)
+        timeout = settings.execution_timeout
+        return item, single_nb_execution(notebook, cwd=str(path.parent), timeout=timeout)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for (path, notebook), result in pool.map(execute, not_cached(env, cache, docnames)):
+            if result.err is None:
+                seconds = {"execution_seconds": result.time}
+                bundle = CacheBundleIn(notebook, str(path), data=seconds)
+                cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def check_time(app, env):
+    """Name the chapters that took too long, and measure them again next time."""
+    limit = float(os.environ.get("BOOK_SECONDS", 45))
+    for docname in sorted(env.found_docs):
+        data = NbMetadataCollector.get_exec_data(env, docname)
+        seconds = (data or {}).get("runtime") or 0.0
+        if seconds <= limit:
+            continue
+        message = "executing the chapter took %.0f s, the limit is %.0f s (BOOK_SECONDS)"
+        logger.warning(message, seconds, limit, location=docname, type="execution")
+        cache = get_cache(env.mystnb_config.execution_cache_path)
+        try:
+            cache.remove_cache(cache.match_cache_file(env.doc2path(docname)).pk)
+        except KeyError:  # it is gone already
+            pass
+
+
+def setup(app):
+    """Register the events and the setting ``execution_key``: what the cache depends on."""
+    app.add_config_value("execution_key", ["sgdlib", "requirements.txt"], "env")
+    app.connect("config-inited", choose_cache)
+    app.connect("env-before-read-docs", execute_ahead)
+    app.connect("env-updated", check_time)
+    return {"version": "1", "parallel_read_safe": True}

@@ -1,0 +1,148 @@
+"""Light pages: one style sheet, small fonts, no script before the text.
+
+- All style sheets become one. Rules for icons that no template or script of the theme names are
+  left out of it.
+- The theme's icons come from its font, cut down to the icons that are left, instead of a script
+  of 542 kB (the templates beside this file leave the script out).
+- KaTeX's fonts are cut down to the characters that the book's formulas show.
+- Every script waits until the page is there; search scripts are on the search page only.
+"""
+
+import base64
+import hashlib
+import io
+import posixpath
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from fontTools import subset
+from sphinx.builders.html._assets import _CascadingStyleSheet, _JavaScript
+
+KATEX = Path(__file__).resolve().parent.parent / "_assets/katex"
+ICON_FONTS = files("pydata_sphinx_theme") / (
+    "theme/pydata_sphinx_theme/static/vendor/fontawesome/webfonts"
+)
+THEME_SHEETS = ("_static/styles/theme.css", "_static/styles/pydata-sphinx-theme.css")
+ICON_USERS = ("pydata_sphinx_theme", "sphinx_book_theme")
+# The fonts that most formulas need are put into the style sheet, the others fetched when they occur.
+INLINED = ("Main-Regular", "Math-Italic", "AMS-Regular", "Size1-Regular", "Caligraphic-Regular")
+
+COMMENT = re.compile(r"/\*[^!].*?\*/", re.S)
+IMPORT = re.compile(r"@import \"([^\"]+)\";")
+ADDRESS = re.compile(r"url\((?![\"']?(?:[a-z]+:|#))[\"']?([^\"')]+)[\"']?\)")
+FONT_RULE = re.compile(r"@font-face\{([^}]*?)src:[^}]*?([\w-]+)\.woff2[^}]*\}")
+ICON_RULE = re.compile(r"((?:\.fa-[a-z0-9-]+:before,?)+)\{content:\"[^\"]*\"\}")
+ICON_CODE = re.compile(r"\\([ef][0-9a-f]{3})|([\ue000-\uf8ff])")
+
+
+def icons_named():
+    """The icons that the theme's templates, scripts and Python code name."""
+    names = set()
+    for package in ICON_USERS:
+        for path in Path(str(files(package))).rglob("*"):
+            if path.suffix in (".html", ".py", ".js") and path.name != "fontawesome.js":
+                text = path.read_text(encoding="utf-8")
+                names.update(re.findall(r"\bfa-[a-z0-9-]+", text))
+    return names
+
+
+def cut(font, characters):
+    """Cut a font down to some characters; None if it has none of them."""
+    options = subset.Options(flavor="woff2", hinting=False, layout_features=["*"])
+    loaded = subset.load_font(str(font), options)
+    if not characters & {chr(code) for code in loaded.getBestCmap()}:
+        return None
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(text="".join(characters))
+    subsetter.subset(loaded)
+    out = io.BytesIO()
+    subset.save_font(loaded, out, options)
+    return out.getvalue()
+
+
+def sheet(static, name):
+    """One style sheet with its imports put in and its addresses relative to ``_static``."""
+    name = posixpath.relpath(name, "_static")
+    if name == "katex.min.css":
+        return (KATEX / name).read_text(encoding="utf-8")
+    folder = posixpath.dirname(name)
+    path = static / name
+    if name.startswith("mystnb."):  # MyST-NB puts it into _static after the pages are written
+        path = files("myst_nb.static") / "mystnb.css"
+    text = COMMENT.sub("", path.read_text(encoding="utf-8"))
+    text = ADDRESS.sub(lambda m: f"url({posixpath.normpath(posixpath.join(folder, m[1]))})", text)
+    inner = lambda m: sheet(static, posixpath.normpath(posixpath.join("_static", folder, m[1])))  # noqa: E731
+    return IMPORT.sub(inner, text)
+
+
+def one_sheet(static, names, math_characters):
+    """All style sheets as one text; fonts that are not put into it are written beside it."""
+    text = "\n".join(sheet(static, name) for name in names)
+    named = icons_named()
+    text = ICON_RULE.sub(
+        lambda m: m[0] if named & set(re.findall(r"fa-[a-z0-9-]+", m[1])) else "", text
+    )
+    icons = {chr(int(code, 16)) if code else char for code, char in ICON_CODE.findall(text)}
+
+    def small_font(match):
+        rule, name = match[1], match[2]
+        is_math = name.startswith("KaTeX_")
+        font = (KATEX / "fonts" if is_math else ICON_FONTS) / f"{name}.woff2"
+        data = cut(font, math_characters if is_math else icons)
+        if data is None:
+            return ""
+        if not is_math or name.removeprefix("KaTeX_") in INLINED:
+            address = "data:font/woff2;base64," + base64.b64encode(data).decode()
+        else:
+            address = f"fonts/{name}.woff2"
+            (static / "fonts").mkdir(exist_ok=True)
+            (static / address).write_bytes(data)
+        return f'@font-face{{{rule}src:url({address}) format("woff2")}}'
+
+    return FONT_RULE.sub(small_font, text)
+
+
+class Pages:
+    """Changes what each page loads; makes each combination of style sheets once a build."""
+
+    def __init__(self):
+        self.made = {}
+
+    def lighten(self, app, pagename, templatename, context, doctree):
+        """Handle ``html-page-context``, after everyone else."""
+        static = Path(app.outdir, "_static")
+        sheets, others = [], []
+        for css in context["css_files"]:
+            is_sheet = css.attributes.get("rel") == "stylesheet"
+            (sheets if is_sheet else others).append(css)
+        names = tuple(dict.fromkeys([*THEME_SHEETS, *(str(css.filename) for css in sheets)]))
+        if names not in self.made:
+            name = f"book-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}.css"
+            used = set().union(*app.env.math_characters.values())
+            (static / name).write_text(one_sheet(static, names, used), encoding="utf-8")
+            self.made[names] = _CascadingStyleSheet(f"_static/{name}")
+        context["css_files"][:] = [self.made[names], *others]
+        context["script_files"][:] = [
+            self.script(static, script) for script in context["script_files"]
+        ]
+        if "katex" in context.get("title", ""):  # formulas have no place in a window's title
+            context["title"] = app.env.titles[pagename].astext()
+
+    @staticmethod
+    def script(static, script):
+        """Defer a script; put the page's own settings, which others wait for, into the page."""
+        if not script.filename:
+            return script
+        if str(script.filename) == "_static/documentation_options.js":
+            body = (static / "documentation_options.js").read_text(encoding="utf-8")
+            return _JavaScript("", priority=script.priority, body=body)
+        attributes = {**script.attributes, "defer": "defer"}
+        return _JavaScript(script.filename, priority=script.priority, **attributes)
+
+
+def setup(app):
+    """Register the event and KaTeX's style sheet."""
+    app.add_css_file("katex.min.css")
+    app.connect("html-page-context", Pages().lighten, priority=999)
+    return {"version": "1", "parallel_read_safe": True}

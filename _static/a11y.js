@@ -1,0 +1,27 @@
+/* Names and landmarks that the theme leaves out. */
+document.addEventListener("DOMContentLoaded", () => {
+  const all = (selector) => document.querySelectorAll(selector);
+  // a name must contain the visible text: let the text be the name
+  for (const e of all("button.search-button-field[aria-label], summary[aria-label]")) e.removeAttribute("aria-label");
+  for (const e of all(".sidebar-primary-item .navbar-brand")) {
+    e.parentElement.setAttribute("role", "navigation");
+    e.parentElement.setAttribute("aria-label", "Home");
+  }
+  for (const e of all(".citation-list, .citation-list .citation")) e.removeAttribute("role");
+
+  // a box that scrolls can be reached by the keyboard
+  const reach = () => {
+    for (const e of all(".equation, .pst-scrollable-table-container")) {
+      if (e.scrollWidth > e.clientWidth) {
+        e.tabIndex = 0;
+        e.setAttribute("role", "group");
+        e.setAttribute("aria-label", e.matches(".equation") ? "equation" : "table");
+      } else {
+        e.removeAttribute("tabindex");
+      }
+    }
+  };
+  reach();
+  addEventListener("resize", reach);
+  document.fonts.ready.then(reach);
+});
