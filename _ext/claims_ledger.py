@@ -22,7 +22,7 @@ HEADINGS = {"Claim": 40, "Theory": 15, "Measured": 12, "Tolerance": 15, "Chapter
 HIDDEN = {"remove-output", "remove_output", "remove-cell", "remove_cell"}
 
 
-class ledger(nodes.General, nodes.Element):  # noqa: N801 - node classes are lower case
+class ledger(nodes.General, nodes.Element):
     """Stands for the table until every page has been read."""
 
 
@@ -91,7 +91,7 @@ def collect(app, doctree):
 
 
 def output_of(raw):
-    """The output that a piece of HTML belongs to: an anchor inside it would be left out."""
+    """Find the output that a piece of HTML belongs to: an anchor inside it would be left out."""
     node = raw
     while node is not None and not isinstance(node, nodes.section):
         if isinstance(node, nodes.container) and node.get("nb_element") == "mime_bundle":
@@ -101,7 +101,7 @@ def output_of(raw):
 
 
 def check_hidden(app, docname, source):
-    """A claim in a cell whose output is removed would never reach the ledger."""
+    """Refuse a claim in a cell whose output is removed: it would never reach the ledger."""
     if not str(app.env.doc2path(docname)).endswith(".ipynb"):
         return
     for number, cell in enumerate(json.loads(source[0])["cells"], 1):

@@ -5,7 +5,7 @@
   and no old number can be shown. Folders of earlier keys are removed.
 - Notebooks that are not in the cache are executed ahead of the reading, two at once, each kernel
   with one thread (so that two cores are used well, and so that numbers do not depend on timing).
-- A chapter that takes longer than ``BOOK_SECONDS`` (an environment variable, 45 unless set) is a
+- A chapter that takes longer than ``CHAPTER_SECONDS`` (an environment variable, 45 unless set) is a
   warning that names it, which fails the strict build.
 """
 
@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from jupyter_cache import get_cache
@@ -48,7 +49,7 @@ def choose_cache(app, config):
         if old != current:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ["SGDLIB_BOOK_BUILD"] = "1"
+    os.environ["BOOK_BUILD"] = "1"
 
 
 def not_cached(env, cache, docnames):
@@ -76,8 +77,12 @@ def execute_ahead(app, env, docnames):
     def execute(item):
         path, notebook = item
         logger.info("executing %s", path.name)
-        timeout = settings.execution_timeout
-        return item, single_nb_execution(notebook, cwd=str(path.parent), timeout=timeout)
+        return item, single_nb_execution(
+            notebook,
+            cwd=str(path.parent),
+            timeout=settings.execution_timeout,
+            allow_errors=False,
+        )
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for (path, notebook), result in pool.map(execute, not_cached(env, cache, docnames)):
@@ -89,19 +94,17 @@ def execute_ahead(app, env, docnames):
 
 def check_time(app, env):
     """Name the chapters that took too long, and measure them again next time."""
-    limit = float(os.environ.get("BOOK_SECONDS", 45))
+    limit = float(os.environ.get("CHAPTER_SECONDS", 45))
     for docname in sorted(env.found_docs):
         data = NbMetadataCollector.get_exec_data(env, docname)
         seconds = (data or {}).get("runtime") or 0.0
         if seconds <= limit:
             continue
-        message = "executing the chapter took %.0f s, the limit is %.0f s (BOOK_SECONDS)"
+        message = "executing the chapter took %.0f s, the limit is %.0f s (CHAPTER_SECONDS)"
         logger.warning(message, seconds, limit, location=docname, type="execution")
         cache = get_cache(env.mystnb_config.execution_cache_path)
-        try:
+        with suppress(KeyError):  # it may be gone already
             cache.remove_cache(cache.match_cache_file(env.doc2path(docname)).pk)
-        except KeyError:  # it is gone already
-            pass
 
 
 def setup(app):

@@ -11,6 +11,7 @@
 import base64
 import hashlib
 import io
+import logging
 import posixpath
 import re
 from importlib.resources import files
@@ -23,9 +24,10 @@ KATEX = Path(__file__).resolve().parent.parent / "_assets/katex"
 ICON_FONTS = files("pydata_sphinx_theme") / (
     "theme/pydata_sphinx_theme/static/vendor/fontawesome/webfonts"
 )
-THEME_SHEETS = ("_static/styles/theme.css", "_static/styles/pydata-sphinx-theme.css")
+THEME_SHEETS = ("styles/theme.css", "styles/pydata-sphinx-theme.css")
+ONE_SHEET = "pages.css"
 ICON_USERS = ("pydata_sphinx_theme", "sphinx_book_theme")
-# The fonts that most formulas need are put into the style sheet, the others fetched when they occur.
+# The fonts that most formulas need are in the style sheet; the others are fetched where they occur.
 INLINED = ("Main-Regular", "Math-Italic", "AMS-Regular", "Size1-Regular", "Caligraphic-Regular")
 
 COMMENT = re.compile(r"/\*[^!].*?\*/", re.S)
@@ -37,7 +39,7 @@ ICON_CODE = re.compile(r"\\([ef][0-9a-f]{3})|([\ue000-\uf8ff])")
 
 
 def icons_named():
-    """The icons that the theme's templates, scripts and Python code name."""
+    """Collect the icons that the theme's templates, scripts and Python code name."""
     names = set()
     for package in ICON_USERS:
         for path in Path(str(files(package))).rglob("*"):
@@ -62,22 +64,20 @@ def cut(font, characters):
 
 
 def sheet(static, name):
-    """One style sheet with its imports put in and its addresses relative to ``_static``."""
-    name = posixpath.relpath(name, "_static")
+    """Read one style sheet, with its imports put in and its addresses relative to ``_static``."""
     if name == "katex.min.css":
         return (KATEX / name).read_text(encoding="utf-8")
-    folder = posixpath.dirname(name)
-    path = static / name
-    if name.startswith("mystnb."):  # MyST-NB puts it into _static after the pages are written
-        path = files("myst_nb.static") / "mystnb.css"
-    text = COMMENT.sub("", path.read_text(encoding="utf-8"))
-    text = ADDRESS.sub(lambda m: f"url({posixpath.normpath(posixpath.join(folder, m[1]))})", text)
-    inner = lambda m: sheet(static, posixpath.normpath(posixpath.join("_static", folder, m[1])))  # noqa: E731
-    return IMPORT.sub(inner, text)
+
+    def from_static(address):
+        return posixpath.normpath(posixpath.join(posixpath.dirname(name), address))
+
+    text = COMMENT.sub("", (static / name).read_text(encoding="utf-8"))
+    text = ADDRESS.sub(lambda match: f"url({from_static(match[1])})", text)
+    return IMPORT.sub(lambda match: sheet(static, from_static(match[1])), text)
 
 
 def one_sheet(static, names, math_characters):
-    """All style sheets as one text; fonts that are not put into it are written beside it."""
+    """Make one text of all style sheets; fonts that are not put into it are written beside it."""
     text = "\n".join(sheet(static, name) for name in names)
     named = icons_named()
     text = ICON_RULE.sub(
@@ -104,45 +104,63 @@ def one_sheet(static, names, math_characters):
 
 
 class Pages:
-    """Changes what each page loads; makes each combination of style sheets once a build."""
+    """Changes what each page loads, and makes the style sheet when all pages are written."""
 
     def __init__(self):
-        self.made = {}
+        self.sheets = None
 
     def lighten(self, app, pagename, templatename, context, doctree):
         """Handle ``html-page-context``, after everyone else."""
-        static = Path(app.outdir, "_static")
-        sheets, others = [], []
-        for css in context["css_files"]:
-            is_sheet = css.attributes.get("rel") == "stylesheet"
-            (sheets if is_sheet else others).append(css)
-        names = tuple(dict.fromkeys([*THEME_SHEETS, *(str(css.filename) for css in sheets)]))
-        if names not in self.made:
-            name = f"book-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}.css"
-            used = set().union(*app.env.math_characters.values())
-            (static / name).write_text(one_sheet(static, names, used), encoding="utf-8")
-            self.made[names] = _CascadingStyleSheet(f"_static/{name}")
-        context["css_files"][:] = [self.made[names], *others]
-        context["script_files"][:] = [
-            self.script(static, script) for script in context["script_files"]
-        ]
+        others = [css for css in context["css_files"] if css.attributes["rel"] != "stylesheet"]
+        if self.sheets is None:
+            sheets = [css for css in context["css_files"] if css not in others]
+            linked = [str(css.filename).removeprefix("_static/") for css in sheets]
+            self.sheets = list(dict.fromkeys([*THEME_SHEETS, *linked]))
+            self.promise(app)
+        context["css_files"][:] = [_CascadingStyleSheet(f"_static/{ONE_SHEET}"), *others]
+        if pagename != "search":  # its scripts call each other while the page is read
+            scripts = context["script_files"]
+            scripts[:] = [deferred(Path(app.outdir), script) for script in scripts]
         if "katex" in context.get("title", ""):  # formulas have no place in a window's title
             context["title"] = app.env.titles[pagename].astext()
 
-    @staticmethod
-    def script(static, script):
-        """Defer a script; put the page's own settings, which others wait for, into the page."""
-        if not script.filename:
-            return script
-        if str(script.filename) == "_static/documentation_options.js":
-            body = (static / "documentation_options.js").read_text(encoding="utf-8")
-            return _JavaScript("", priority=script.priority, body=body)
-        attributes = {**script.attributes, "defer": "defer"}
-        return _JavaScript(script.filename, priority=script.priority, **attributes)
+    def promise(self, app):
+        """Write what the sheet depends on: its digest, in the pages' links, changes with that."""
+        static = Path(app.outdir, "_static")
+        there = [static / name for name in self.sheets if (static / name).exists()]
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in there]
+        text = repr((self.sheets, digests, sorted(math_characters(app.env))))
+        (static / ONE_SHEET).write_text(text, encoding="utf-8")
+
+    def keep_promise(self, app, exception):
+        """Handle ``build-finished``, after the extensions that bring style sheets only then."""
+        if self.sheets and not exception:
+            static = Path(app.outdir, "_static")
+            text = one_sheet(static, self.sheets, math_characters(app.env))
+            (static / ONE_SHEET).write_text(text, encoding="utf-8")
+
+
+def math_characters(env):
+    """Collect the characters that formulas show anywhere in the book."""
+    return set().union(*env.math_characters.values())
+
+
+def deferred(out, script):
+    """Defer a script; put the page's settings, which scripts in the page need, into the page."""
+    if not script.filename:
+        return script
+    if str(script.filename) == "_static/documentation_options.js":
+        body = (out / script.filename).read_text(encoding="utf-8")
+        return _JavaScript("", priority=script.priority, body=body)
+    attributes = {**script.attributes, "defer": "defer"}
+    return _JavaScript(script.filename, priority=script.priority, **attributes)
 
 
 def setup(app):
-    """Register the event and KaTeX's style sheet."""
+    """Register the events and KaTeX's style sheet."""
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    pages = Pages()
     app.add_css_file("katex.min.css")
-    app.connect("html-page-context", Pages().lighten, priority=999)
+    app.connect("html-page-context", pages.lighten, priority=999)
+    app.connect("build-finished", pages.keep_promise, priority=900)
     return {"version": "1", "parallel_read_safe": True}

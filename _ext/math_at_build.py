@@ -9,7 +9,7 @@ the same ``$...$`` is typeset by Jupyter itself.
 import html
 import json
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import quickjs
@@ -28,22 +28,22 @@ TEX_SOURCE = re.compile(r"<annotation .*?</annotation>", re.S)
 VISIBLE = re.compile(r"<span class=\"katex-html\".*", re.S)
 
 
-@lru_cache(maxsize=1)
+@cache
 def engine():
-    """The function of KaTeX that typesets, loaded once a build."""
+    """Load KaTeX, once, and return its function that typesets."""
     context = quickjs.Context()
     context.eval(SCRIPT.read_text(encoding="utf-8"))
     return context.eval(CALL)
 
 
-@lru_cache(maxsize=None)
+@cache
 def render(tex, display):
-    """One formula as HTML; the copy of its TeX source is dropped, it would be read out twice."""
+    """Typeset one formula as HTML, without the copy of its TeX source that would be read out."""
     return TEX_SOURCE.sub("", json.loads(engine()(tex, display)))
 
 
 def source(node):
-    """The TeX of a node and whether it is displayed; Sphinx numbers equations, not KaTeX."""
+    """Return the TeX of a node and whether it is displayed; Sphinx numbers equations, not KaTeX."""
     tex = node.astext()
     if isinstance(node, nodes.math):
         return tex, False
@@ -57,18 +57,18 @@ def source(node):
 
 
 def typeset(node):
-    """HTML for one math node; on a TeX error a warning with its place, and the source."""
+    """Typeset one math node; on a TeX error warn with its place, and show the source."""
     tex, display = source(node)
     try:
         return render(tex, display)
     except quickjs.JSException as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].removeprefix("ParseError: ").replace("\u0332", "")
         logger.warning("math: %s in %r", reason, tex, location=node, type="math")
         return f"<code>{html.escape(tex)}</code>"
 
 
 def characters(markup):
-    """The characters that a formula shows, without those of its MathML."""
+    """Collect the characters that a formula shows, without those of its MathML."""
     shown = VISIBLE.search(markup)
     return set(html.unescape(re.sub(r"<[^>]*>", "", shown[0]))) if shown else set()
 

@@ -89,7 +89,7 @@ def check_frames(app, doctree, docname):
 
 
 def name_of(raw, figure):
-    """What the author calls a figure: its label, or the beginning of its description."""
+    """Return what the author calls a figure: its label, or the beginning of its description."""
     node = raw.parent
     while node is not None:
         if isinstance(node, nodes.figure) and node.get("names"):

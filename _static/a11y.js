@@ -1,4 +1,4 @@
-/* Names and landmarks that the theme leaves out. */
+/* What the theme leaves out for those who listen to a page or use its keyboard. */
 document.addEventListener("DOMContentLoaded", () => {
   const all = (selector) => document.querySelectorAll(selector);
   // a name must contain the visible text: let the text be the name
@@ -8,6 +8,12 @@ document.addEventListener("DOMContentLoaded", () => {
     e.parentElement.setAttribute("aria-label", "Home");
   }
   for (const e of all(".citation-list, .citation-list .citation")) e.removeAttribute("role");
+
+  // search results quote a formula once, not twice (it is in the page for the eye and for the ear)
+  if (typeof Search !== "undefined") {
+    const text = Search.htmlToText;
+    Search.htmlToText = (html, anchor) => text(html.replace(/<math[\s>].*?<\/math>/gs, ""), anchor);
+  }
 
   // a box that scrolls can be reached by the keyboard
   const reach = () => {

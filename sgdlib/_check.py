@@ -29,9 +29,10 @@ def integer(name: str, value: Any, low: int = 1, high: int | None = None) -> int
     )
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}={value!r}: {wanted}")
+    value = int(value)
     if value < low or (high is not None and value > high):
-        raise ValueError(f"{name}={value!r}: {wanted}")
-    return int(value)
+        raise ValueError(f"{name}={value}: {wanted}")
+    return value
 
 
 def number(
@@ -58,7 +59,10 @@ def number(
     )
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}={value!r}: {wanted}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf if value > 0 else -math.inf
     inside = (
         math.isfinite(value)
         and (above is None or value > above)
@@ -81,8 +85,30 @@ def option(name: str, value: Any, options: Sequence[str]) -> str:
     ...
     ValueError: last='dorp': expected one of 'keep', 'drop'
     """
-    if value not in options:
+    if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, options))}")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool, or raise TypeError.
+
+    Examples
+    --------
+    >>> flag("nesterov", "no")
+    Traceback (most recent call last):
+    ...
+    TypeError: nesterov='no': expected True or False
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}={value!r}: expected True or False")
+    return bool(value)
+
+
+def function(name: str, value: Any) -> Any:
+    """Return `value` if it can be called, or raise TypeError."""
+    if not callable(value):
+        raise TypeError(f"{name}={value!r}: expected a function")
     return value
 
 
@@ -103,11 +129,16 @@ def array(name: str, value: Any, *, ndim: int | tuple[int, ...] | None = None) -
         raise TypeError(f"{name}: expected an array of real numbers, got dtype {out.dtype}")
     allowed = (ndim,) if isinstance(ndim, int) else ndim
     if allowed is not None and out.ndim not in allowed:
-        dims = " or ".join(map(str, allowed))
-        raise ValueError(f"{name}: expected {dims} dimensions, got shape {out.shape}")
+        dims = "- or ".join(map(str, allowed))
+        raise ValueError(f"{name}: expected a {dims}-dimensional array, got shape {out.shape}")
+    return data(name, out)
+
+
+def data(name: str, out: np.ndarray) -> np.ndarray:
+    """Return the array `out`, of any type, if it is not empty and holds no NaN or infinity."""
     if out.size == 0:
         raise ValueError(f"{name}: expected data, got an empty array of shape {out.shape}")
-    if not np.isfinite(out).all():
+    if out.dtype.kind in "fc" and not np.isfinite(out).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
         raise ValueError(f"{name}: expected finite numbers, got {out[where]} at index {where}")
     return out
@@ -125,6 +156,6 @@ def generator(rng: int | np.random.Generator | None) -> np.random.Generator:
     """Return a NumPy Generator; an int is a seed, None asks the system for entropy."""
     if isinstance(rng, np.random.Generator):
         return rng
-    if rng is None:
-        return np.random.default_rng()
-    return np.random.default_rng(integer("rng", rng, low=0))
+    if rng is not None and (isinstance(rng, bool) or not isinstance(rng, numbers.Integral)):
+        raise TypeError(f"rng={rng!r}: expected an int >= 0, a numpy.random.Generator or None")
+    return np.random.default_rng(None if rng is None else integer("rng", rng, low=0))

@@ -40,9 +40,10 @@ class Batch(NamedTuple):
 class Block(NamedTuple):
     """`k` whole batches of one size, cut from consecutive places of the sampling order.
 
-    `indices` has shape (k, B) or (k, R, B), all batches share `weights` (B,); `examples` counts
-    the real (not padded) examples of one batch, `nominal` is the batch size asked for, and
-    `start` is the position of the first batch in examples since the beginning of the run.
+    `indices` has shape (k, B) or (k, R, B), all batches share `weights` (B,); `examples` is how
+    many examples of its epoch one batch uses up (what pads or wraps a short one is not counted),
+    `nominal` is the batch size asked for, and `start` is the position of the first batch in
+    examples since the beginning of the run.
     """
 
     indices: np.ndarray
@@ -112,7 +113,8 @@ def batches(
         every epoch. ``"sequential"``: the order of the data. ``"replacement"``: independent draws.
         ``"subset"``: an independent random subset each step (no example twice within a batch).
     last
-        What becomes of the r < B examples left at the end of an epoch. ``"scale"``: a batch of r
+        What becomes of the r < B examples left at the end of an epoch (of a permutation, that is:
+        independent draws leave none). ``"scale"``: a batch of r
         with weights 1/B, so every example counts the same. ``"keep"``: weights 1/r, what most
         frameworks do. ``"drop"``: left out. ``"pad"``: filled up to B with weight 0. ``"wrap"``:
         filled up to B with examples from the beginning of the epoch.
@@ -150,7 +152,7 @@ def batches(
 
     def flat() -> Iterator[Batch]:
         for block in blocks:
-            for indices in block.indices:
+            for indices in block.indices.copy():  # the caller may write into them
                 yield Batch(indices, block.weights)
 
     return flat()
@@ -181,7 +183,8 @@ def create_batches(
     Raises
     ------
     ValueError, TypeError
-        If the lengths differ, the data are empty, or an argument is outside its range.
+        If the lengths differ, the data are empty or not finite, or an argument is outside its
+        range.
 
     Notes
     -----
@@ -196,6 +199,7 @@ def create_batches(
     X, y = np.asarray(X), np.asarray(y)
     if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
         raise ValueError(f"X, y: expected the same number of rows, got shapes {X.shape}, {y.shape}")
+    X, y = _check.data("X", X), _check.data("y", y)
     _check.option("last", last, ("keep", "drop", "wrap"))
     plan = batches(len(X), batch_size, sampling=sampling, last=last, epochs=epochs, rng=rng)
     return ((X[b.indices], y[b.indices]) for b in plan)
@@ -227,7 +231,7 @@ def index_blocks(
     epochs = _check.integer("epochs", epochs) if epochs is not None else None
     steps = _check.integer("steps", steps) if steps is not None else None
     rng = _check.generator(rng)
-    size = _Size(batch_size, None if sampling == "replacement" else n)
+    size = BatchSize(batch_size, None if sampling == "replacement" else n)
     total = (epochs or 1) * n if steps is None else math.inf
     left = math.inf if steps is None else steps
     if sampling in ("replacement", "subset"):
@@ -235,25 +239,31 @@ def index_blocks(
     return _permuted(n, size, sampling, last, total, left, rng, replicas, rows)
 
 
-class _Size:
-    """The batch size as a checked function of progress in epochs."""
+class BatchSize:
+    """A batch size or a schedule of it: an int in 1..high, checked wherever it is asked for."""
 
-    def __init__(self, batch_size, high):
-        self.batch_size, self.high = batch_size, high
-        self(0.0)
+    def __init__(self, batch_size: int | Callable[[float], float], high: int | None = None):
+        self.schedule = batch_size if callable(batch_size) else None
+        self.high = high
+        if self.schedule is None:
+            self.first = _check.integer("batch_size", batch_size, high=high)
+        else:
+            self.first = self(0.0)
 
-    def __call__(self, progress):
-        if not callable(self.batch_size):
-            return _check.integer("batch_size", self.batch_size, high=self.high)
-        value = _check.number("batch_size", self.batch_size(progress))
-        return _check.integer("batch_size", round(value), high=self.high)
+    def __call__(self, progress: float) -> int:
+        """Return the batch size at `progress`."""
+        if self.schedule is None:
+            return self.first
+        name = f"batch_size({progress:g})"
+        value = round(_check.number(name, self.schedule(progress)))
+        return _check.integer(name, value, high=self.high)
 
-    def run_length(self, b, position, n, most):
-        """Count how many consecutive batches, at most `most`, have size b."""
-        if not callable(self.batch_size):
+    def run_length(self, position: int, stride: int, scale: int, most: int) -> int:
+        """Count the steps, at most `most`, for which the batch size stays what it is."""
+        if self.schedule is None:
             return most
-        k = 1
-        while k < most and self((position + k * b) / n) == b:
+        here, k = self(position / scale), 1
+        while k < most and self((position + k * stride) / scale) == here:
             k += 1
         return k
 
@@ -268,41 +278,32 @@ def _permuted(n, size, sampling, last, total, left, rng, replicas, rows):
         if sampling == "reshuffle":
             order = rng.permuted(order, axis=-1)
         low = 0
-        emitted = False
         while low < n and left > 0:
-            b = size((epoch_start + low) / n)
+            start = epoch_start + low
+            b = size(start / n)
             whole = (n - low) // b
-            if whole:
-                most = int(min(whole, max(1, rows // b), left))
-                k = size.run_length(b, epoch_start + low, n, most)
-                cut = order[..., low : low + k * b].reshape(*shape[:-1], k, b)
-                cut = cut if replicas is None else np.ascontiguousarray(cut.swapaxes(0, 1))
-                yield Block(cut, uniform_weights(b, 1 / b), b, b, epoch_start + low)
-                emitted = True
-            else:
-                k, rest = 1, order[..., low:]
-                short = _short_batch(order, rest, b, last)
-                if short is not None:
-                    yield Block(short[0][None], short[1], rest.shape[-1], b, epoch_start + low)
-                    emitted = True
-                elif not emitted:
-                    raise ValueError(f"batch_size={b}: last='drop' leaves no batch of {n} examples")
-                else:
-                    k = 0
-            low += max(k, 1) * b
+            if not whole:
+                if last != "drop":
+                    indices, weights = _short_batch(order, order[..., low:], b, last)
+                    yield Block(indices[None], weights, n - low, b, start)
+                    left -= 1
+                break
+            k = size.run_length(start, b, n, int(min(whole, max(1, rows // b), left)))
+            cut = order[..., low : low + k * b].reshape(*shape[:-1], k, b)
+            cut = cut if replicas is None else np.ascontiguousarray(cut.swapaxes(0, 1))
+            yield Block(cut, uniform_weights(b, 1 / b), b, b, start)
+            low += k * b
             left -= k
         epoch_start += n
 
 
 def _short_batch(order, rest, b, last):
-    """Apply the rule for the last r < b examples; None means that they are left out."""
+    """Return indices and weights for the last r < b examples by the rule `last`."""
     r = rest.shape[-1]
     if last == "scale":
         return rest, uniform_weights(r, 1 / b)
     if last == "keep":
         return rest, uniform_weights(r, 1 / r)
-    if last == "drop":
-        return None
     if last == "wrap":
         filled = np.concatenate([rest, order[..., : b - r]], axis=-1)
         return filled, uniform_weights(b, 1 / b)
@@ -316,13 +317,18 @@ def _independent(n, size, sampling, total, left, rng, replicas, rows):
     while seen < total and left > 0:
         b = size(seen / n)
         until = left if total == math.inf else math.ceil((total - seen) / b)
-        k = size.run_length(b, seen, n, int(min(max(1, rows // b), left, until)))
+        k = size.run_length(seen, b, n, int(min(max(1, rows // b), left, until)))
         if sampling == "replacement":
             indices = rng.integers(0, n, size=(k, *lead, b))
         else:
-            count = k * math.prod(lead)
-            draws = [rng.choice(n, b, replace=False, shuffle=False) for _ in range(count)]
-            indices = np.array(draws, dtype=np.int64).reshape(k, *lead, b)
+            indices = _subsets(n, b, k * math.prod(lead), rng).reshape(k, *lead, b)
         yield Block(indices, uniform_weights(b, 1 / b), b, b, seen)
         seen += k * b
         left -= k
+
+
+def _subsets(n, b, count, rng):
+    """Draw `count` subsets of size b, each in random order, so that a part of one is fair too."""
+    if n <= 256:  # shuffling short rows together is faster than drawing one by one
+        return rng.permuted(np.broadcast_to(np.arange(n), (count, n)), axis=-1)[:, :b]
+    return np.array([rng.choice(n, b, replace=False) for _ in range(count)], dtype=np.int64)

@@ -10,78 +10,20 @@ One driver serves finite sums and populations, one run (theta of shape (d,)) and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 
 import numpy as np
 
-from sgdlib import _check
-from sgdlib.batching import Batch, common_weight, index_blocks
+from sgdlib import _check, _sources
+from sgdlib._run import DivergenceError, Run, Schedule, Trace
+from sgdlib.batching import LAST, SAMPLING, Batch, BatchSize, index_blocks
 from sgdlib.populations import Population
 from sgdlib.problems import FiniteSum
 
-Schedule = float | Callable[[float], float]
+__all__ = ["DivergenceError", "Trace", "minibatch_sgd"]
 
-_BLOCK_BYTES = 1 << 20  # examples gathered at once: about the size of a core's cache
-
-
-class DivergenceError(ArithmeticError):
-    """A run left the finite numbers.
-
-    Attributes
-    ----------
-    step
-        Number of the step that did it, counted from 0.
-    theta
-        The last finite parameters, (d,) or (R, d).
-    """
-
-    def __init__(self, message: str, *, step: int, theta: object):
-        super().__init__(message)
-        self.step, self.theta = step, theta
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What a run left behind; K records, the first before the first step, the last at the end.
-
-    Attributes
-    ----------
-    theta
-        Final parameters, (d,) or (R, d).
-    steps, epochs, examples
-        (K,) progress at each record: steps made, examples seen / N (for a population: steps), and
-        gradients of examples computed (per replica).
-    losses
-        (K,) or (K, R): the full loss at theta, before the step that follows.
-    lrs, batch_sizes
-        (K,) or (K, R), and (K,): those of the step that follows (at the end: of the last step).
-    parameters
-        (K, d) or (K, R, d), or None unless asked for.
-    diverged_at
-        The step at which a run or a replica was frozen, -1 if it was not: () or (R,).
-    """
-
-    theta: np.ndarray
-    steps: np.ndarray
-    epochs: np.ndarray
-    examples: np.ndarray
-    losses: np.ndarray
-    lrs: np.ndarray
-    batch_sizes: np.ndarray
-    parameters: np.ndarray | None
-    diverged_at: np.ndarray
-
-
-class _Block(NamedTuple):
-    """Consecutive steps: one tuple of array rows each, all with these weights and sizes."""
-
-    rows: list[tuple]
-    weights: np.ndarray | float | None
-    examples: int
-    size: int
-    start: int
+_ORDER_BYTES = 1 << 27  # permutations of a group of replicas held at once
 
 
 def minibatch_sgd(
@@ -159,38 +101,58 @@ def minibatch_sgd(
     >>> trace.theta.round(3)
     array([ 1., -2.])
     """
-    theta = np.array(_check.parameters(theta, problem.dim), dtype=float)
+    finite = isinstance(problem, FiniteSum)
+    if not finite and not isinstance(problem, Population):
+        kind = type(problem).__name__
+        raise TypeError(f"problem: expected a FiniteSum or a Population, got a {kind}")
+    theta = _check.parameters(theta, problem.dim)
     lr = _learning_rate(lr, theta)
     momentum = _check.number("momentum", momentum, at_least=0, below=1)
-    if nesterov and not momentum:
+    if _check.flag("nesterov", nesterov) and not momentum:
         raise ValueError("nesterov=True: expected momentum > 0")
+    _check.option("sampling", sampling, SAMPLING)
+    _check.option("last", last, LAST)
+    if isinstance(record, str) and record != "epoch":
+        raise ValueError(f"record={record!r}: expected 'epoch' or an int >= 1")
+    record = record if isinstance(record, str) else _check.integer("record", record)
+    _check.flag("keep_parameters", keep_parameters)
     _check.option("on_divergence", on_divergence, ("raise", "freeze"))
-    if record != "epoch":
-        record = _check.integer("record", record)
-    finite = isinstance(problem, FiniteSum)
-    if batches is None and batch_size is None:
-        raise ValueError("batch_size=None: expected a batch size, or batches=")
-    if batches is None and (epochs is None) == (steps is None):
-        raise ValueError(f"epochs={epochs}, steps={steps}: expected one of them")
-    if batches is not None and not finite:
-        raise ValueError("batches: a population has no examples to index; give batch_size")
-    if batches is not None and not (batch_size is None and epochs is None and steps is None):
-        raise ValueError("batches: the sequence already says batch_size, epochs and steps")
     rng = _check.generator(rng)
+    run = Run(problem, lr, momentum, nesterov, record, keep_parameters, on_divergence)
 
-    run = _Run(problem, lr, momentum, nesterov, record, keep_parameters, on_divergence)
+    if batches is not None:
+        if not finite:
+            raise ValueError("batches: a population has no examples to index; give batch_size")
+        if not (batch_size is None and epochs is None and steps is None):
+            raise ValueError("batches: the sequence already says batch_size, epochs and steps")
+        return run(theta, _sources.explicit(problem, theta, batches))
+
+    if batch_size is None:
+        raise ValueError("batch_size=None: expected a batch size, or batches=")
+    if (epochs is None) == (steps is None):
+        raise ValueError(f"epochs={epochs}, steps={steps}: expected one of them")
+    epochs = None if epochs is None else _check.integer("epochs", epochs)
+    steps = None if steps is None else _check.integer("steps", steps)
+    bounded = finite and sampling != "replacement"
+    size = BatchSize(batch_size, problem.n if bounded else None)
+
     if not finite:
         if epochs is not None:
             raise ValueError(f"epochs={epochs}: a population has no epochs, give steps")
-        steps = _check.integer("steps", steps)
         if record == "epoch":
             run.record = max(1, steps // 100)
-        return run(theta, _population_blocks(problem, theta, batch_size, steps, rng))
-    if batches is not None:
-        return run(theta, _explicit_blocks(problem, theta, batches))
+        return run(theta, _sources.noise(problem, theta, size, steps, rng))
 
-    def blocks(group, rng, rows):
-        replicas = None if theta.ndim == 1 else len(group)
+    # Groups of replicas whose batch stays in the cache, each run to its end.
+    row_bytes = sum(a[:1].nbytes for a in problem.arrays)
+    largest = _largest(size, steps * size.first / problem.n if epochs is None else epochs)
+    together = _sources.BLOCK_BYTES // (row_bytes * largest)
+    if sampling in ("reshuffle", "shuffle_once"):
+        together = min(together, _ORDER_BYTES // (8 * problem.n))
+    replicas = 1 if theta.ndim == 1 else len(theta)
+    together = min(max(1, together), replicas)
+
+    def blocks(replicas, rng):
         plan = index_blocks(
             problem.n,
             batch_size,
@@ -200,221 +162,24 @@ def minibatch_sgd(
             steps=steps,
             rng=rng,
             replicas=replicas,
-            rows=rows,
+            rows=max(1, _sources.BLOCK_BYTES // (row_bytes * together)),
         )
-        return _gathered(problem, plan)
+        return _sources.gathered(problem, plan)
 
-    row_bytes = sum(a[:1].nbytes for a in problem.arrays)
-    first = batch_size(0.0) if callable(batch_size) else batch_size
-    together = max(1, int(_BLOCK_BYTES // (row_bytes * max(1, first)))) if first == first else 1
-    if theta.ndim == 1 or len(theta) <= together:
-        replicas = 1 if theta.ndim == 1 else len(theta)
-        return run(theta, blocks(theta, rng, max(1, _BLOCK_BYTES // (row_bytes * replicas))))
-    # Groups of replicas whose batch stays in the cache, each run to its end.
-    starts = range(0, len(theta), together)
+    if together == replicas:
+        return run(theta, blocks(None if theta.ndim == 1 else replicas, rng))
     traces = []
+    starts = range(0, replicas, together)
     for start, child in zip(starts, rng.spawn(len(starts)), strict=True):
         part = slice(start, start + together)
         run.lr = lr[part] if isinstance(lr, np.ndarray) else lr
-        rows = max(1, _BLOCK_BYTES // (row_bytes * together))
-        traces.append(run(theta[part], blocks(theta[part], child, rows)))
+        traces.append(run(theta[part], blocks(len(theta[part]), child)))
     return _side_by_side(traces)
-
-
-# -- where the steps come from -------------------------------------------------------------------
-
-
-def _gathered(problem: FiniteSum, plan) -> Iterator[_Block]:
-    """Gather the examples of each block into buffers that are used again."""
-    buffers: dict = {}
-    for block in plan:
-        data = []
-        for number, array in enumerate(problem.arrays):
-            shape = block.indices.shape + array.shape[1:]
-            out = buffers.get((number, shape))
-            if out is None:
-                out = buffers[number, shape] = np.empty(shape, array.dtype)
-            # mode="clip" skips a bounds check per index: these indices are our own
-            data.append(array.take(block.indices, axis=0, out=out, mode="clip"))
-        rows = list(zip(*data, strict=True))
-        weight = common_weight(block.weights)
-        weights = block.weights if weight is None else weight
-        yield _Block(rows, weights, block.examples, block.nominal, block.start)
-
-
-def _explicit_blocks(problem, theta, batches) -> Iterator[_Block]:
-    start = 0
-    for batch in batches:
-        indices, weights = batch
-        rows = problem.batch_rows(theta, indices, weights)
-        size = np.shape(indices)[-1]
-        yield _Block([rows], np.asarray(weights, dtype=float), size, size, start)
-        start += size
-
-
-def _population_blocks(problem, theta, batch_size, steps, rng) -> Iterator[_Block]:
-    """Draw the noise of several steps at once; progress counts steps."""
-    at_once = max(1, _BLOCK_BYTES // theta.nbytes)
-    step = 0
-    while step < steps:
-        size = batch_size(float(step)) if callable(batch_size) else batch_size
-        size = _check.integer("batch_size", round(size) if callable(batch_size) else size)
-        k = 1 if callable(batch_size) else min(at_once, steps - step)
-        noise = problem.noise((k, *theta.shape), rng, size)
-        yield _Block([(xi,) for xi in noise], None, size, size, step)
-        step += k
-
-
-# -- the steps -----------------------------------------------------------------------------------
-
-
-@dataclass
-class _State:
-    """Where a run stands."""
-
-    theta: np.ndarray
-    velocity: np.ndarray
-    diverged_at: np.ndarray
-    step: int = 0
-    examples: int = 0
-    position: int = 0
-    epoch: int = -1
-    rate: float | np.ndarray = 0.0
-    size: int = 0
-    records: list = field(default_factory=list)
-
-    def copy(self):
-        arrays = (self.theta.copy(), self.velocity.copy(), self.diverged_at.copy())
-        counts = (self.step, self.examples, self.position, self.epoch, self.rate, self.size)
-        return _State(*arrays, *counts, list(self.records))
-
-
-@dataclass
-class _Run:
-    problem: FiniteSum | Population
-    lr: Schedule | np.ndarray
-    momentum: float
-    nesterov: bool
-    record: int | str
-    keep_parameters: bool
-    on_divergence: str
-
-    def __call__(self, theta: np.ndarray, blocks: Iterator[_Block]) -> Trace:
-        """Run `theta` through the blocks, and return the trace."""
-        theta = theta.copy()
-        state = _State(theta, np.zeros_like(theta), np.full(theta.shape[:-1], -1))
-        with np.errstate(over="ignore", invalid="ignore"):
-            for block in blocks:
-                backup = state.copy()
-                self._make_steps(block, state, careful=bool((state.diverged_at >= 0).any()))
-                if not np.isfinite(state.theta).all():
-                    # Something overflowed: make the same steps again, looking at each.
-                    state = backup
-                    self._make_steps(block, state, careful=True)
-                if (state.diverged_at >= 0).all():
-                    break
-            self._note(state)
-        columns = [np.array(c) for c in zip(*state.records, strict=True)]
-        kept = columns.pop() if self.keep_parameters else None
-        return Trace(state.theta, *columns, kept, state.diverged_at)
-
-    def _make_steps(self, block: _Block, state: _State, careful: bool) -> None:
-        """Make the steps of one block; `careful` looks at theta after every step."""
-        finite = isinstance(self.problem, FiniteSum)
-        scale = self.problem.n if finite else 1
-        stride = block.size if finite else 1
-        state.size, done = block.size, 0
-        while done < len(block.rows):
-            state.position = block.start + done * stride
-            state.rate = self.lr(state.position / scale) if callable(self.lr) else self.lr
-            if self._due(state, scale):
-                self._note(state)
-            # The longest stretch of steps that nothing interrupts.
-            until = 1 if careful else len(block.rows) - done
-            if self.record != "epoch":
-                until = min(until, self.record - state.step % self.record)
-            before = state.theta.copy() if careful else None
-            self._descend(block, done, done + until, state, stride, scale)
-            done += until
-            state.position = block.start + done * stride
-            if careful:
-                self._hold(state, before)
-            state.step += until
-            state.examples += until * block.examples
-
-    def _descend(self, block, low, high, state, stride, scale):
-        """Update theta in place by the steps low..high-1 of the block: the inner loop."""
-        theta, velocity, weights = state.theta, state.velocity, block.weights
-        gradient = self.problem.weighted_gradient
-        lr, momentum, nesterov = self.lr, self.momentum, self.nesterov
-        scheduled = callable(lr)
-        rate = lr[:, None] if isinstance(lr, np.ndarray) else lr
-        for j in range(low, high):
-            if scheduled:
-                rate = state.rate = lr((block.start + j * stride) / scale)
-            g = gradient(theta, weights, *block.rows[j])
-            if momentum:
-                velocity *= momentum
-                velocity += g
-                g = g + momentum * velocity if nesterov else velocity.copy()
-            g *= rate
-            theta -= g
-
-    def _due(self, state, scale):
-        if self.record != "epoch":
-            return state.step % self.record == 0
-        epoch = state.position // scale
-        new, state.epoch = epoch > state.epoch, epoch
-        return new
-
-    def _note(self, state):
-        scale = self.problem.n if isinstance(self.problem, FiniteSum) else 1
-        note = (
-            state.step,
-            state.position / scale,
-            state.examples,
-            self.problem.loss(state.theta),
-            state.rate,
-            state.size,
-        )
-        state.records.append((*note, state.theta.copy()) if self.keep_parameters else note)
-
-    def _hold(self, state, before):
-        """Raise at the first step that is not finite, or keep the replicas where they were."""
-        new = (state.diverged_at < 0) & ~np.isfinite(state.theta).all(axis=-1)
-        if new.any() and self.on_divergence == "raise":
-            raise DivergenceError(self._cause(state.step, before), step=state.step, theta=before)
-        state.diverged_at[new] = state.step
-        frozen = state.diverged_at >= 0
-        state.theta[frozen], state.velocity[frozen] = before[frozen], 0.0
-
-    def _cause(self, step, before):
-        rate = self.lr(0.0) if callable(self.lr) else self.lr
-        text = (
-            f"the run diverged at step {step}: theta is no longer finite with lr={np.max(rate):g}"
-        )
-        if not hasattr(self.problem, "hessian"):
-            return text + "; a smaller learning rate is the first thing to try"
-        from sgdlib.scaling import stability_limit
-
-        at = np.zeros(self.problem.dim)
-        largest = float(np.linalg.eigvalsh(self.problem.hessian(at))[-1])
-        limit = stability_limit(largest, momentum=self.momentum, nesterov=self.nesterov)
-        side = "above" if np.max(rate) > limit else "below"
-        more = (
-            ""
-            if side == "above"
-            else "; small batches have a lower limit, outliers or NaN data too"
-        )
-        return (
-            f"{text}, {side} the full-batch stability limit {limit:.4g} "
-            f"of the largest curvature {largest:.4g} at theta=0{more}"
-        )
 
 
 def _learning_rate(lr, theta):
     if callable(lr):
-        _check.number("lr at progress 0", lr(0.0), at_least=0)
+        _check.number("lr(0)", lr(0.0), at_least=0)
         return lr
     if np.ndim(lr) == 0:
         return _check.number("lr", lr, above=0)
@@ -426,19 +191,25 @@ def _learning_rate(lr, theta):
     return lr
 
 
+def _largest(size: BatchSize, epochs: float) -> int:
+    """Return about the largest batch size of a run: a schedule is asked at 100 places."""
+    if size.schedule is None:
+        return size.first
+    return max(size(epochs * i / 100) for i in range(100))
+
+
 def _side_by_side(traces: list[Trace]) -> Trace:
     """Join the traces of groups of replicas along the replica axis."""
-    longest = max(traces, key=lambda t: len(t.steps))
+    longest = max(traces, key=lambda trace: trace.steps[-1])
+    # a group that froze entirely stopped early: its last record stands
+    rows = np.arange(len(longest.steps))
 
     def join(name):
-        parts = [getattr(t, name) for t in traces]
+        parts = [getattr(trace, name) for trace in traces]
         if name in ("theta", "diverged_at"):
             return np.concatenate(parts)
-        if parts[0] is None or parts[0].ndim < 2:
+        if parts[0] is None or parts[0].ndim == 1:
             return getattr(longest, name)
-        # a group that froze entirely stopped early: its last record stands
-        rows = len(longest.steps)
-        parts = [p[np.minimum(np.arange(rows), len(p) - 1)] for p in parts]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([p[np.minimum(rows, len(p) - 1)] for p in parts], axis=1)
 
     return Trace(**{f.name: join(f.name) for f in fields(Trace)})

@@ -33,7 +33,8 @@ class Population:
     Raises
     ------
     ValueError, TypeError
-        If `covariance` has the wrong shape or is not positive semidefinite.
+        If `covariance` has the wrong shape or is not positive semidefinite, or a function returns
+        the wrong shape.
 
     Notes
     -----
@@ -56,11 +57,17 @@ class Population:
     ):
         self.dim = _check.integer("dim", dim)
         self._loss, self._gradient = loss, gradient
+        for name, function, wanted in (("loss", loss, (2,)), ("gradient", gradient, (2, self.dim))):
+            _check.function(name, function)
+            with np.errstate(all="ignore"):
+                shape = np.shape(function(np.zeros((2, self.dim))))
+            if shape != wanted:
+                raise ValueError(f"{name}: expected shape {wanted} of two thetas, got {shape}")
         self.covariance = _covariance(covariance, self.dim)
         # A diagonal Sigma needs standard deviations only, a full one a root S with S S' = Sigma.
         diagonal = np.diag(self.covariance)
         if (self.covariance == np.diag(diagonal)).all():
-            self._spread = np.sqrt(diagonal)
+            self._spread = np.sqrt(np.maximum(diagonal, 0))
         else:
             values, vectors = np.linalg.eigh(self.covariance)
             self._spread = vectors * np.sqrt(np.maximum(values, 0))
@@ -80,9 +87,8 @@ class Population:
         """Return the gradient of one batch, independent for each replica: (d,) or (R, d)."""
         theta = _check.parameters(theta, self.dim)
         batch_size = _check.integer("batch_size", batch_size)
-        return self.noisy_gradient(
-            theta, self.noise(theta.shape, _check.generator(rng), batch_size)
-        )
+        noise = self.noise(theta.shape, _check.generator(rng), batch_size)
+        return self.weighted_gradient(theta, None, noise)
 
     def noise(
         self, shape: tuple[int, ...], rng: np.random.Generator, batch_size: int
@@ -127,8 +133,10 @@ class NoisyQuadratic(Population):
         curvatures = hessian if hessian.ndim == 1 else None
         self.matrix = np.diag(hessian) if hessian.ndim == 1 else hessian
         dim = len(hessian)
-        if self.matrix.shape != (dim, dim) or not np.allclose(self.matrix, self.matrix.T):
-            raise ValueError(f"hessian: expected a symmetric matrix, got shape {hessian.shape}")
+        if self.matrix.shape != (dim, dim):
+            raise ValueError(f"hessian: expected shape (d,) or (d, d), got {hessian.shape}")
+        if not np.allclose(self.matrix, self.matrix.T):
+            raise ValueError("hessian: expected a symmetric matrix, got one that is not")
         self.center = np.zeros(dim) if center is None else _check.array("center", center, ndim=1)
         if self.center.shape != (dim,):
             raise ValueError(f"center: expected shape ({dim},), got {self.center.shape}")
@@ -197,14 +205,16 @@ def _covariance(value, dim):
         matrix = float(value) * np.eye(dim)
     elif value.ndim == 1 and len(value) == dim:
         matrix = np.diag(value)
-    elif value.shape == (dim, dim) and np.allclose(value, value.T):
+    elif value.shape == (dim, dim):
         matrix = value
     else:
         raise ValueError(
-            f"covariance: expected a number, shape ({dim},) or a symmetric ({dim}, {dim}), "
-            f"got shape {value.shape}"
+            f"covariance: expected a number, shape ({dim},) or ({dim}, {dim}), got {value.shape}"
         )
+    rounding = 1e-6 * np.abs(matrix).max()  # of a matrix computed in float32
+    if not np.allclose(matrix, matrix.T, atol=rounding):
+        raise ValueError("covariance: expected a symmetric matrix, got one that is not")
     least = np.linalg.eigvalsh(matrix).min()
-    if least < -1e-12 * max(1.0, np.abs(matrix).max()):
+    if least < -rounding:
         raise ValueError(f"covariance: expected no negative variance, got {least:g}")
-    return matrix
+    return matrix.astype(float)

@@ -38,6 +38,8 @@ class FiniteSum:
     def __init__(self, arrays: Sequence[np.ndarray], dim: int):
         if not arrays:
             raise ValueError("arrays=(): expected at least one array of examples")
+        if any(np.ndim(a) == 0 for a in arrays):
+            raise ValueError("arrays: expected one row per example, got a single number")
         lengths = [len(a) for a in arrays]
         if len(set(lengths)) != 1:
             raise ValueError(f"arrays: expected the same number of rows in each, got {lengths}")
@@ -96,38 +98,41 @@ class FiniteSum:
         Raises
         ------
         ValueError, TypeError
-            If an index is outside 0..N-1, or the shapes do not fit.
+            If the shapes do not fit, or a weight is not finite.
+        IndexError
+            If an index is outside 0..N-1.
         """
         theta = _check.parameters(theta, self.dim)
-        rows = self.batch_rows(theta, indices, weights)
-        return self.weighted_gradient(theta, np.asarray(weights, dtype=float), *rows)
+        rows, weights = self.batch_rows(theta, indices, weights)
+        return self.weighted_gradient(theta, weights, *rows)
 
     def batch_rows(
         self, theta: np.ndarray, indices: np.ndarray, weights: np.ndarray
-    ) -> tuple[np.ndarray, ...]:
-        """Return the rows of the arrays at `indices`, after checking that the shapes fit."""
+    ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        """Return the rows of the arrays at `indices`, and the weights, after checking both."""
+        if indices is None:
+            raise TypeError("indices=None: expected an array of integers")
         rows = self._rows(indices, theta)
-        wanted = np.shape(indices)[-1:]
-        if np.shape(weights) != wanted:
-            raise ValueError(f"weights: expected shape {wanted}, got {np.shape(weights)}")
-        return rows
+        weights, wanted = _check.array("weights", weights), np.shape(indices)[-1:]
+        if weights.shape != wanted:
+            raise ValueError(f"weights: expected shape {wanted}, got {weights.shape}")
+        return rows, weights
 
     def loss(self, theta: np.ndarray) -> np.ndarray | float:
         """Return the full loss L(theta): a float, or (R,)."""
         theta = _check.parameters(theta, self.dim)
         if theta.ndim == 1:
             return float(self.row_losses(theta, *self.arrays).mean())
-        group = max(1, _LOSSES_AT_ONCE // self.n)
-        parts = [
-            self.row_losses(theta[i : i + group], *self.arrays).mean(axis=-1)
-            for i in range(0, len(theta), group)
-        ]
+        parts = [self.row_losses(t, *self.arrays).mean(axis=-1) for t in self._groups(theta)]
         return np.concatenate(parts)
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
         """Return the full gradient: (d,) or (R, d)."""
         theta = _check.parameters(theta, self.dim)
-        return self.weighted_gradient(theta, 1 / self.n, *self.arrays)
+        if theta.ndim == 1:
+            return self.weighted_gradient(theta, 1 / self.n, *self.arrays)
+        parts = [self.weighted_gradient(t, 1 / self.n, *self.arrays) for t in self._groups(theta)]
+        return np.concatenate(parts)
 
     def hessian(self, theta: np.ndarray) -> np.ndarray:
         """Return the (d, d) Hessian of L at theta (d,), by central differences of the gradient."""
@@ -148,25 +153,38 @@ class FiniteSum:
         """
         from scipy.optimize import minimize
 
-        result = minimize(self.loss, np.zeros(self.dim), jac=self.gradient, options={"gtol": 1e-9})
-        size = float(np.abs(self.gradient(result.x)).max())
+        def loss(theta):
+            return self.row_losses(theta, *self.arrays).mean()
+
+        def gradient(theta):
+            return self.weighted_gradient(theta, 1 / self.n, *self.arrays)
+
+        with np.errstate(all="ignore"):  # without a minimizer theta runs away
+            end = minimize(loss, np.zeros(self.dim), jac=gradient, options={"gtol": 1e-9}).x
+            size = float(np.abs(gradient(end)).max())
         if not size < 1e-6:
             raise ArithmeticError(f"no minimizer found: the largest gradient entry is {size:.1e}")
-        return result.x
+        return end
 
     # -- helpers --
+
+    def _groups(self, theta):
+        """Cut replicas (R, d) into groups for which all N examples fit in memory."""
+        group = max(1, _LOSSES_AT_ONCE // self.n)
+        return [theta[i : i + group] for i in range(0, len(theta), group)]
 
     def _rows(self, indices, theta):
         if indices is None:
             return self.arrays
         indices = np.asarray(indices)
+        if indices.size == 0:
+            raise ValueError(f"indices: expected at least one, got shape {indices.shape}")
         if indices.dtype.kind not in "iu":
             raise TypeError(f"indices: expected integers, got dtype {indices.dtype}")
-        if indices.ndim not in (1, 2) or (indices.ndim == 2 and indices.shape[0] != len(theta)):
-            raise ValueError(f"indices: expected (B,) or (R, B), got shape {indices.shape}")
-        if indices.ndim == 2 and theta.ndim == 1:
-            raise ValueError(f"indices: theta has no replicas, expected (B,), got {indices.shape}")
-        if indices.size and not (indices.min() >= 0 and indices.max() < self.n):
+        wanted = "(B,)" if theta.ndim == 1 else f"(B,) or ({len(theta)}, B)"
+        if indices.ndim != 1 and (theta.ndim == 1 or indices.shape[:-1] != theta.shape[:-1]):
+            raise ValueError(f"indices: expected shape {wanted}, got {indices.shape}")
+        if not (indices.min() >= 0 and indices.max() < self.n):
             raise IndexError(
                 f"indices: expected 0..{self.n - 1}, got {indices.min()}..{indices.max()}"
             )
@@ -259,13 +277,14 @@ class LeastSquares(_Linear):
 
     def hessian(self, theta: np.ndarray | None = None) -> np.ndarray:
         """Return ``X'X/N + l2 I``, the same at every theta."""
-        return self.X.T @ self.X / self.n + self.l2 * np.eye(self.dim)
+        X = self.X.astype(float, copy=False)
+        return X.T @ X / self.n + self.l2 * np.eye(self.dim)
 
     def minimizer(self) -> np.ndarray:
         """Return the minimizer (d,), of least norm where there are several."""
         if self.l2:
             return np.linalg.solve(self.hessian(), self.X.T @ self.y / self.n)
-        return np.linalg.lstsq(self.X, self.y)[0]
+        return np.linalg.lstsq(self.X.astype(float), self.y.astype(float))[0]
 
 
 class Logistic(_Linear):
@@ -327,15 +346,15 @@ class Logistic(_Linear):
         theta = np.zeros(self.dim)
         for _ in range(100):
             gradient = self.gradient(theta)
-            if np.abs(gradient).max() < 1e-12:
-                return theta
             step = np.linalg.lstsq(self.hessian(theta), gradient)[0]
-            scale, loss = 1.0, self.loss(theta)
-            while self.loss(theta - scale * step) > loss and scale > 1e-8:
+            if np.abs(step).max() < 1e-9 * (1 + np.abs(theta).max()):
+                return theta - step
+            if np.abs(gradient).max() < 1e-12:
+                break  # the slope has faded but the way goes on: the infimum is at infinity
+            scale, highest = 1.0, self.loss(theta) * (1 + 1e-12)  # up to rounding
+            while self.loss(theta - scale * step) > highest and scale > 1e-8:
                 scale /= 2
             theta = theta - scale * step
-        if np.abs(self.gradient(theta)).max() < 1e-9:
-            return theta
         raise ArithmeticError("no minimizer found: separable data need l2 > 0")
 
 
@@ -361,7 +380,8 @@ def from_arrays(
     Raises
     ------
     ValueError, TypeError
-        If a function returns the wrong shape for one example, or the arrays' lengths differ.
+        If a function returns the wrong shape for two examples, the arrays' lengths differ, or
+        data are empty or not finite.
 
     Examples
     --------
@@ -372,21 +392,27 @@ def from_arrays(
     >>> spread.gradient([0.0])
     array([-3.])
     """
-    return _OwnLoss([np.asarray(a) for a in arrays], losses, gradients, dim)
+    if isinstance(arrays, np.ndarray):
+        raise TypeError(f"arrays: expected a list of arrays, got one of shape {arrays.shape}")
+    arrays = [_check.data("arrays", np.asarray(a)) for a in arrays]
+    return _OwnLoss(arrays, losses, gradients, dim)
 
 
 class _OwnLoss(FiniteSum):
     def __init__(self, arrays, losses, gradients, dim):
         super().__init__(arrays, dim)
-        self._losses, self._gradients = losses, gradients
-        one = [a[:1] for a in self.arrays]
+        self._losses = _check.function("losses", losses)
+        self._gradients = _check.function("gradients", gradients)
+        few = [a[:2] for a in self.arrays]
+        count = len(few[0])
         for name, function, wanted in (
-            ("losses", losses, (1,)),
-            ("gradients", gradients, (1, self.dim)),
+            ("losses", losses, (count,)),
+            ("gradients", gradients, (count, self.dim)),
         ):
-            shape = np.shape(function(np.zeros(self.dim), *one))
+            with np.errstate(all="ignore"):
+                shape = np.shape(function(np.zeros(self.dim), *few))
             if shape != wanted:
-                raise ValueError(f"{name}: expected shape {wanted} for one example, got {shape}")
+                raise ValueError(f"{name}: expected shape {wanted} of {count} rows, got {shape}")
 
     def row_losses(self, theta, *rows):
         return self._each(self._losses, theta, rows)
@@ -396,7 +422,7 @@ class _OwnLoss(FiniteSum):
 
     def _each(self, function, theta, rows):
         if theta.ndim == 1:
-            return function(theta, *rows)
+            return np.asarray(function(theta, *rows))
         own = rows[0].ndim > self.arrays[0].ndim  # each replica has rows of its own
         return np.stack(
             [function(t, *((r[i] for r in rows) if own else rows)) for i, t in enumerate(theta)]

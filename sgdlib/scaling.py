@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sgdlib import _check
+from sgdlib.gradient_noise import batch_gradient_variance
 
 
 def stability_limit(curvature: float, *, momentum: float = 0.0, nesterov: bool = False) -> float:
@@ -41,3 +44,66 @@ def stability_limit(curvature: float, *, momentum: float = 0.0, nesterov: bool =
     if nesterov:
         return 2 * (1 + beta) / ((1 + 2 * beta) * curvature)
     return 2 * (1 + beta) / curvature
+
+
+def minibatch_stability_limit(
+    curvatures: np.ndarray, batch_size: int, *, replacement: bool = False
+) -> float:
+    r"""Return the learning rate above which the mean-square error of mini-batch SGD grows.
+
+    For quadratic losses with Hessians H_i, of mean H, a step maps the second moment M of the error
+    to ``E[(I - lr H_B) M (I - lr H_B)] = M - lr A(M) + lr^2 Q(M)`` with
+
+        A(M) = H M + M H,    Q(M) = H M H + c (mean_i H_i M H_i - H M H),
+        c = (N - B)/(B (N - 1))  without replacement,  1/B  with,
+
+    and the limit is 1/(largest eigenvalue of A^-1 Q). In one dimension, with mean curvature a and
+    variance s^2 over the examples, that is ``2 a/(a^2 + c s^2)``; at B = N it is ``2/L``.
+
+    Parameters
+    ----------
+    curvatures
+        (N,) curvatures of the per-example losses, or (N, d, d) Hessians (for least squares
+        ``x x'``); memory grows as d^4.
+    batch_size
+        B. Each batch is drawn independently of the others, as with ``sampling="subset"`` or
+        ``"replacement"``.
+    replacement
+        Whether the examples of a batch are drawn with replacement.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes do not fit, B > N without replacement, or the mean Hessian has a negative
+        eigenvalue or is zero.
+
+    Notes
+    -----
+    Ma, Bassily and Belkin (2018), Wu, Ma and E (2018). Derived in the chapter *The learning rate*.
+
+    Examples
+    --------
+    >>> minibatch_stability_limit([1.0, 3.0], 2), minibatch_stability_limit([1.0, 3.0], 1)
+    (1.0, 0.8)
+    """
+    hessians = _check.array("curvatures", curvatures, ndim=(1, 3))
+    n = len(hessians)
+    hessians = hessians.reshape(n, -1, 1) if hessians.ndim == 1 else hessians
+    d = hessians.shape[-1]
+    if hessians.shape != (n, d, d):
+        raise ValueError(f"curvatures: expected shape (N,) or (N, d, d), got {hessians.shape}")
+    c = batch_gradient_variance(1.0, batch_size, n=None if replacement else n)
+    mean, flat = hessians.mean(axis=0), hessians.reshape(n, d * d)
+    second = (flat.T @ flat / n).reshape(d, d, d, d).swapaxes(1, 2).reshape(d * d, d * d)
+    squared = np.kron(mean, mean)
+    A = np.kron(mean, np.eye(d)) + np.kron(np.eye(d), mean)
+    Q = squared + c * (second - squared)
+    values, vectors = np.linalg.eigh(A)
+    if values[0] < -1e-9 * values[-1] or values[-1] <= 0:
+        raise ValueError(
+            f"curvatures: expected a mean Hessian without negative eigenvalues, "
+            f"got {values[0] / 2:g}..{values[-1] / 2:g}"
+        )
+    seen = values > 1e-12 * values[-1]  # no loss bends in the other directions
+    root = vectors[:, seen] / np.sqrt(values[seen])
+    return float(1 / np.linalg.eigvalsh(root.T @ Q @ root)[-1])

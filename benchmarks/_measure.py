@@ -1,0 +1,91 @@
+"""Measure two programs against each other: interleaved, after a warmup, with their spread.
+
+A ratio is taken within each pair of neighbouring runs, so that a machine that slows down for a
+while slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds of both programs and the ratio peer/ours, as (lower quartile, median, upper)."""
+
+    ours: tuple[float, float, float]
+    peer: tuple[float, float, float]
+    ratio: tuple[float, float, float]
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table: what was compared with what, the ratio, and what it should be.
+
+    `goal` is a bound on the ratio, from above if `at_most`, otherwise from below.
+    """
+
+    name: str
+    peer: str
+    ratio: float
+    quartiles: tuple[float, float]
+    goal: float
+    units: str
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the median reaches the goal."""
+        return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return lower quartile, median and upper quartile."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def compare(ours: Callable[[], object], peer: Callable[[], object], repeats: int = 9) -> Comparison:
+    """Time `ours` and `peer` in turn, `repeats` pairs (at least 7) after one pair as warmup."""
+    if repeats < 7:
+        raise ValueError(f"repeats={repeats}: expected at least 7")
+    times: dict[str, list[float]] = {"ours": [], "peer": []}
+    for pair in range(repeats + 1):
+        order = [("ours", ours), ("peer", peer)]
+        for name, program in order if pair % 2 else reversed(order):
+            start = time.perf_counter()
+            program()
+            seconds = time.perf_counter() - start
+            if pair:
+                times[name].append(seconds)
+    ratios = [p / o for p, o in zip(times["peer"], times["ours"], strict=True)]
+    return Comparison(
+        quartiles(times["ours"]), quartiles(times["peer"]), quartiles(ratios), repeats
+    )
+
+
+def report(title: str, results: Sequence[Result], argv: Sequence[str] | None = None) -> None:
+    """Print the table, and write it as JSON where `--json FILE` asks for it."""
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("--json", metavar="FILE", help="also write the results there")
+    file = parser.parse_args(argv).json
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    print(f"{title}  (load {load})")
+    width = max(len(r.name) for r in results)
+    for r in results:
+        low, high = r.quartiles
+        sign = "<=" if r.at_most else ">="
+        print(
+            f"{r.name:{width}s}  {r.ratio:8.3g} {r.units}  [{low:.3g}, {high:.3g}]  "
+            f"goal {sign} {r.goal:g}  {'met' if r.met else 'MISSED'}  (peer: {r.peer})"
+        )
+    if file:
+        with open(file, "w", encoding="utf-8") as out:
+            json.dump([asdict(r) for r in results], out, indent=1)

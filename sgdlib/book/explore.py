@@ -1,0 +1,262 @@
+"""One figure, two lives: live sliders in Jupyter, frames drawn beforehand in the page.
+
+While the book is built (the environment variable `BOOK_BUILD` is set) every combination of the
+choices is drawn once and put into the page as inline SVG, moved by `_static/explore.js`: no kernel,
+no widget manager. Everywhere else only the first frame is drawn, and ipywidgets ask the same
+function for what the reader wants to see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import itertools
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sgdlib import _check
+from sgdlib.book.figures import anchor, described, draw_svg, figure_html
+
+MAX_FRAMES = 60
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A continuous range; `frames` of its values are drawn for the page."""
+
+    low: float
+    high: float
+    frames: int
+    log: bool
+
+
+def interval(low: float, high: float, frames: int = 9, *, log: bool = False) -> Interval:
+    """Return a continuous range for a choice of `explore`.
+
+    Parameters
+    ----------
+    low, high
+        Its ends, low < high (and low > 0 for a logarithmic range).
+    frames
+        How many values the page shows, evenly spaced and rounded to three digits; Jupyter can show
+        any value between too.
+    log
+        Space them by equal ratios.
+
+    Examples
+    --------
+    >>> interval(0.01, 1, frames=3, log=True)
+    Interval(low=0.01, high=1.0, frames=3, log=True)
+    """
+    low = _check.number("low", low, above=0 if log else None)
+    high = _check.number("high", high, above=low)
+    return Interval(low, high, _check.integer("frames", frames, 2, MAX_FRAMES), bool(log))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the reader can set: a name, the values that have a frame, and the interval they span."""
+
+    name: str
+    values: tuple
+    span: Interval | None = None
+
+    @property
+    def label(self) -> str:
+        """The name in words."""
+        return {"lr": "learning rate"}.get(self.name, self.name.replace("_", " "))
+
+    @property
+    def kind(self) -> str:
+        """What it is set with: `"seed"` (a button), `"slider"` (numbers) or `"menu"` (words)."""
+        if self.name == "seed":
+            return "seed"
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
+        return "slider" if numbers else "menu"
+
+    @property
+    def texts(self) -> list[str]:
+        """The values as the reader sees them."""
+        return [f"{v:.3g}" if isinstance(v, float) else str(v) for v in self.values]
+
+
+def _choice(name: str, values: Any) -> Choice:
+    if isinstance(values, Interval):
+        space = np.geomspace if values.log else np.linspace
+        points = space(values.low, values.high, values.frames)
+        return Choice(name, tuple(dict.fromkeys(float(f"{p:.3g}") for p in points)), values)
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name}={values!r}: expected a list of values, a range or an interval")
+    values = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
+    if len(values) < 2:
+        raise ValueError(f"{name}={values!r}: expected at least two values to choose from")
+    if name == "seed" and not all(isinstance(v, int) for v in values):
+        raise TypeError(f"seed={values!r}: expected ints")
+    return Choice(name, values)
+
+
+def explore(
+    draw: Callable[..., Figure],
+    *,
+    alt: str | Callable[..., str],
+    caption: str = "",
+    name: str | None = None,
+    **choices: Any,
+) -> Explore:
+    """Show `draw(**choices)` as a figure that the reader can move; the last line of its cell.
+
+    Parameters
+    ----------
+    draw
+        Takes one value of each choice as keyword arguments and returns a Matplotlib figure, always
+        of one size. Give its axes fixed limits, so that only what is drawn moves.
+    alt
+        A sentence that says what the figure shows, or a function of the choices that returns one.
+    caption
+        Plain text below the figure.
+    name
+        Anchor for links to the figure, such as `fig-paths`.
+    **choices
+        For each argument of `draw` a list of values, a range, or an `interval`. Numbers make a
+        slider, words a menu; `seed` makes the button "New random batches".
+
+    Returns
+    -------
+    Explore
+        An object that Jupyter and the book know how to show.
+
+    Raises
+    ------
+    ValueError
+        If the choices make more than 60 frames, a choice has fewer than two values, or the frames
+        differ in size.
+    TypeError
+        If `draw` returns something other than a figure.
+    """
+    return Explore(draw, alt, caption, name, [_choice(k, v) for k, v in choices.items()])
+
+
+class Explore:
+    """A figure and its choices; made by `explore`."""
+
+    def __init__(
+        self,
+        draw: Callable[..., Figure],
+        alt: str | Callable[..., str],
+        caption: str,
+        name: str | None,
+        choices: list[Choice],
+    ):
+        self.title = f"explore {anchor(name)!r}" if name else "explore"
+        self.choices = choices
+        self.frames = math.prod(len(choice.values) for choice in choices)
+        if not choices:
+            raise ValueError(f"{self.title}: expected at least one choice")
+        if self.frames > MAX_FRAMES:
+            product = " x ".join(f"{c.name} {len(c.values)}" for c in choices)
+            raise ValueError(
+                f"{self.title}: {self.frames} frames ({product}), expected at most {MAX_FRAMES}"
+            )
+        self._draw, self._alt = draw, alt
+        self.caption, self._name = caption, name
+        first = {choice.name: choice.values[0] for choice in choices}
+        self._ident, self._places = None, None
+        self.first_frame = self.frame(**first)
+        self._ident = name or "x" + hashlib.sha256(self.first_frame.encode()).hexdigest()[:8]
+        self.text = f"[interactive figure: {self._describe(first)}]"
+        # drawn here and not when it is shown: an error in `draw` has to stop the cell
+        self._page = self._page_html() if os.environ.get("BOOK_BUILD") else None
+
+    def frame(self, **values: Any) -> str:
+        """Return the frame for one value of each choice as inline SVG."""
+        alt = self._describe(values)
+        fig = self._draw(**values)
+        self._place_axes(fig)
+        return draw_svg(fig, alt, self._ident)
+
+    def _place_axes(self, fig: Figure) -> None:
+        """Put the axes where the first frame has them: nothing jumps, and it is twice as fast."""
+        if not isinstance(fig, Figure) or fig.get_layout_engine() is None:
+            return
+        if self._places is None:
+            fig.draw_without_rendering()
+            self._places = [ax.get_position(original=True) for ax in fig.axes]
+        if len(self._places) == len(fig.axes):
+            fig.set_layout_engine("none")
+            for ax, place in zip(fig.axes, self._places, strict=True):
+                ax.set_position(place)
+
+    def _describe(self, values: dict[str, Any]) -> str:
+        return described(self._alt(**values) if callable(self._alt) else self._alt)
+
+    def _all_frames(self) -> Iterator[str]:
+        yield self.first_frame
+        names = [choice.name for choice in self.choices]
+        combinations = itertools.product(*(choice.values for choice in self.choices))
+        for combination in itertools.islice(combinations, 1, None):
+            values = dict(zip(names, combination, strict=True))
+            frame = self.frame(**values)
+            if _size(frame) != _size(self.first_frame):
+                raise ValueError(f"{self.title}: the frame for {values} differs in size")
+            yield frame
+
+    def _page_html(self) -> str:
+        """Return the page's figure: first frame, controls, and the other frames in templates."""
+        first, *others = self._all_frames()
+        controls = [self._control(i, choice) for i, choice in enumerate(self.choices)]
+        movers = [i for i, choice in enumerate(self.choices) if choice.kind != "seed"]
+        if movers:
+            play = '<button type="button" class="explore-play">Play</button>'
+            controls.insert(movers[-1] + 1, play)
+        body = [
+            f'<div class="explore-frame">{first}</div>',
+            f'<div class="explore-controls" hidden>{"".join(controls)}</div>',
+            '<p class="explore-said" role="status"></p>',
+            *(f"<template>{frame}</template>" for frame in others),
+        ]
+        attributes = f'class="own explore" data-frames="{self.frames}"'
+        return figure_html("".join(body), self.caption, self._name, attributes)
+
+    def _control(self, index: int, choice: Choice) -> str:
+        """Return the native control of one choice; `data-values` says what its positions mean."""
+        ident, texts = f"{self._ident}-choice{index}", [html.escape(t) for t in choice.texts]
+        values = html.escape(json.dumps(choice.texts, ensure_ascii=False))
+        # autocomplete: a reloaded page starts at the first frame, and so must its controls
+        common = f'id="{ident}" class="explore-input" data-values="{values}" autocomplete="off"'
+        label = f'<label for="{ident}">{html.escape(choice.label)}</label>'
+        if choice.kind == "seed":
+            parts = [
+                f'<button type="button" value="0" {common}>New random batches</button>',
+                f'<output for="{ident}" aria-live="off">draw 1 of {len(texts)}</output>',
+            ]
+        elif choice.kind == "menu":
+            options = (f'<option value="{i}">{text}</option>' for i, text in enumerate(texts))
+            parts = [label, f"<select {common}>{''.join(options)}</select>"]
+        else:
+            position = f'min="0" max="{len(texts) - 1}" value="0" aria-valuetext="{texts[0]}"'
+            parts = [
+                label,
+                f'<input type="range" {position} {common}>',
+                f'<output for="{ident}" aria-live="off">{texts[0]}</output>',
+            ]
+        return f'<span class="explore-choice">{" ".join(parts)}</span>'
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        if self._page:
+            return {"text/plain": self.text, "text/html": self._page}
+        from sgdlib.book._live import panel
+
+        view = panel(self)._repr_mimebundle_(**kwargs)
+        still = figure_html(self.first_frame, self.caption, self._name)
+        return {**view, "text/plain": self.text, "text/html": still}
+
+
+def _size(svg: str) -> str:
+    return svg[svg.index("viewBox=") :].split('"')[1]

@@ -1,0 +1,37 @@
+"""A progress bar that shows itself only where someone looks, and only if it takes long."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_PATIENCE_SECONDS = 2.0
+
+
+def someone_looks() -> bool:
+    """Tell whether a bar would be seen: a terminal or a notebook, not the build of a book."""
+    if os.environ.get("BOOK_BUILD"):
+        return False
+    if sys.stderr is not None and sys.stderr.isatty():
+        return True
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+@contextmanager
+def progress_bar(show: bool | None, examples: int) -> Iterator[Callable[[int], object]]:
+    """Yield a function that is told how many of the examples are done.
+
+    `show` None means: where someone looks, and after two seconds.
+    """
+    if not (someone_looks() if show is None else show):
+        yield lambda done: None
+        return
+    from tqdm.auto import tqdm
+
+    delay = _PATIENCE_SECONDS if show is None else 0.0
+    with tqdm(total=examples, unit=" examples", unit_scale=True, leave=False, delay=delay) as bar:
+        yield lambda done: bar.update(done - bar.n)

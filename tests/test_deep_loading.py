@@ -1,0 +1,260 @@
+"""Batches of tensors: the same batches as the NumPy generator's, and as torch's own loader's."""
+
+from collections import Counter
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
+
+from sgdlib.batching import LAST, SAMPLING, batches
+from sgdlib.deep import IndexBatches, TensorBatches
+from sgdlib.deep.indices import device_blocks
+from sgdlib.schedules import grow_batch
+
+quick = settings(max_examples=60, deadline=None, derandomize=True)
+INDEPENDENT = ("replacement", "subset")
+
+
+@st.composite
+def sizes(draw, most=40):
+    n = draw(st.integers(1, most))
+    return n, draw(st.integers(1, n))
+
+
+def numbered(n, columns=3, **options):
+    """Return a loader over rows that carry their own number."""
+    X = torch.arange(n).repeat_interleave(columns).view(n, columns).double()
+    return TensorBatches(X, torch.arange(n), **options)
+
+
+def as_lists(loader):
+    return [(x[:, 0].tolist(), y.tolist(), w.tolist()) for x, y, w in loader]
+
+
+# -- the same batches as the generator of the NumPy core --
+
+
+@given(sizes(), st.sampled_from(SAMPLING), st.sampled_from(LAST), st.integers(0, 3))
+@quick
+def test_batches_are_those_of_the_numpy_generator(nb, sampling, last, epoch):
+    n, b = nb
+    loader = numbered(n, batch_size=b, sampling=sampling, last=last, rng=5)
+    loader.set_epoch(epoch)
+    stream = 0 if sampling == "shuffle_once" else epoch
+    rng = np.random.default_rng([loader.indices.seed, stream])
+    expected = list(batches(n, b, sampling=sampling, last=last, epochs=1, rng=rng))
+    got = as_lists(loader)
+    assert len(got) == len(expected) == len(loader)
+    for (x, y, w), batch in zip(got, expected, strict=True):
+        assert x == y == batch.indices.tolist()
+        assert w == batch.weights.tolist()
+
+
+@pytest.mark.parametrize("sampling", SAMPLING)
+def test_many_blocks_give_the_same_batches_as_one(sampling):
+    n, b = 1003, 8
+    one = numbered(n, batch_size=b, sampling=sampling, last="keep", rng=3)
+    many = numbered(n, batch_size=b, sampling=sampling, last="keep", rng=3)
+    one._rows, many._rows = 10**6, 20
+    if sampling in INDEPENDENT:  # drawn block by block: another order of draws, the same sizes
+        assert [len(y) for _, y, _ in as_lists(one)] == [len(y) for _, y, _ in as_lists(many)]
+    else:
+        assert as_lists(one) == as_lists(many)
+
+
+def test_batches_that_are_kept_keep_their_contents():
+    loader = numbered(100_000, batch_size=64, rng=0)
+    kept = list(loader)
+    assert all(torch.equal(x[:, 0].long(), y) for x, y, _ in kept)
+    assert sorted(torch.cat([y for _, y, _ in kept]).tolist()) == list(range(100_000))
+
+
+# -- epochs --
+
+
+def test_each_epoch_has_an_order_of_its_own_that_can_be_found_again():
+    loader = numbered(50, batch_size=8, rng=1)
+    first, second = as_lists(loader), as_lists(loader)
+    assert first != second
+    loader.set_epoch(0)
+    assert as_lists(loader) == first
+    assert as_lists(numbered(50, batch_size=8, rng=1)) == first
+    assert as_lists(numbered(50, batch_size=8, rng=2)) != first
+
+
+def test_shuffle_once_keeps_one_order():
+    loader = numbered(50, batch_size=8, sampling="shuffle_once", rng=1)
+    first = as_lists(loader)
+    assert as_lists(loader) == first
+    assert first != as_lists(numbered(50, batch_size=8, sampling="sequential"))
+
+
+@given(sizes(), st.sampled_from(SAMPLING), st.sampled_from(LAST), st.data())
+@quick
+def test_an_epoch_can_be_entered_at_any_batch(nb, sampling, last, data):
+    n, b = nb
+    loader = numbered(n, batch_size=b, sampling=sampling, last=last, rng=5)
+    loader._rows = max(1, n // 3)
+    whole = as_lists(loader.iterate(2))
+    skip = data.draw(st.integers(0, len(whole) + 1))
+    assert as_lists(loader.iterate(2, skip)) == whole[skip:]
+
+
+def test_a_batch_size_schedule_counts_epochs_from_the_start_of_the_run():
+    sizes_seen = []
+    loader = numbered(64, batch_size=grow_batch(4, factor=2, every=1.0), rng=0)
+    for _ in range(4):
+        sizes_seen.append({len(y) for _, y, _ in loader})
+    assert sizes_seen == [{4}, {8}, {16}, {32}]
+    with pytest.raises(TypeError, match="batch_size is a schedule"):
+        len(loader)
+
+
+def test_global_random_state_is_left_alone():
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    list(numbered(20, batch_size=3))
+    list(IndexBatches(20, 3))
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+
+
+def test_weights_have_the_type_of_the_data_and_are_shared():
+    loader = TensorBatches(torch.ones(10, 2), torch.arange(10), batch_size=5)
+    (_, _, first), (_, _, second) = loader
+    assert first is second
+    assert first.dtype == torch.float32
+    assert next(iter(TensorBatches(torch.arange(4), batch_size=2)))[1].dtype == torch.float32
+
+
+# -- torch's own classes as judges --
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_sequential_indices_are_those_of_torchs_batch_sampler(drop):
+    judge = BatchSampler(SequentialSampler(range(23)), 5, drop_last=drop)
+    ours = IndexBatches(23, 5, sampling="sequential", last="drop" if drop else "keep")
+    assert list(ours) == list(judge)
+    assert len(ours) == len(judge)
+
+
+@pytest.mark.parametrize("sampling", SAMPLING)
+def test_as_batch_sampler_of_a_dataloader(sampling):
+    n, b = 37, 5
+    X, y = torch.randn(n, 4, generator=torch.Generator().manual_seed(0)), torch.arange(n)
+    sampler = IndexBatches(n, b, sampling=sampling, last="keep", rng=3)
+    judge = DataLoader(TensorDataset(X, y), batch_sampler=sampler)
+    ours = TensorBatches(X, y, batch_size=b, sampling=sampling, last="keep", rng=3)
+    assert len(judge) == len(ours)
+    for _ in range(2):
+        ours._rows = 8192
+        for (xj, yj), (x, labels, _) in zip(judge, ours, strict=True):
+            assert torch.equal(x, xj)
+            assert torch.equal(labels, yj)
+
+
+# -- indices drawn on the device: the same rules, tested by their law --
+
+
+def drawn(n, b, *, generator, rows=16, sampling="reshuffle", last="scale"):
+    blocks = device_blocks(n, b, generator=generator, sampling=sampling, last=last, rows=rows)
+    return [(indices.tolist(), block.weights) for block in blocks for indices in block.indices]
+
+
+@given(sizes(), st.sampled_from(SAMPLING), st.sampled_from(LAST))
+@quick
+def test_device_batches_follow_the_rules(nb, sampling, last):
+    n, b = nb
+    got = drawn(n, b, generator=torch.Generator().manual_seed(0), sampling=sampling, last=last)
+    plan = list(batches(n, b, sampling=sampling, last=last, epochs=1, rng=0))
+    assert [len(i) for i, _ in got] == [len(batch.indices) for batch in plan]
+    assert all(np.array_equal(w, p.weights) for (_, w), p in zip(got, plan, strict=True))
+    if sampling == "subset":
+        assert all(len(set(i)) == b for i, _ in got)
+    if sampling in INDEPENDENT:
+        return
+    seen = list(chain.from_iterable(i for i, _ in got))
+    kept = n - n % b if last == "drop" else n
+    assert len(set(seen[:kept])) == kept
+    filled = seen[kept:]
+    assert filled == (seen[: len(filled)] if last == "wrap" else [seen[kept - 1]] * len(filled))
+    if sampling == "sequential":
+        assert seen[:kept] == list(range(kept))
+
+
+def check_all_orders_equally_often(orders, n_orders):
+    """Chi-square of the orders' frequencies: 5 standard deviations above its mean is too much."""
+    counts = Counter(map(tuple, orders))
+    expected = len(orders) / n_orders
+    chi2 = sum((c - expected) ** 2 / expected for c in counts.values())
+    chi2 += (n_orders - len(counts)) * expected
+    freedom = n_orders - 1
+    assert abs(chi2 - freedom) < 5 * (2 * freedom) ** 0.5
+
+
+def test_device_permutations_are_uniform_and_a_biased_shuffle_is_seen():
+    epochs = 6000
+    device = torch.Generator().manual_seed(0)
+    orders = [drawn(4, 4, generator=device)[0][0] for _ in range(epochs)]
+    check_all_orders_equally_often(orders, 24)
+    generator = np.random.default_rng(0)
+
+    def naive_shuffle():  # swaps with any place, not only with those still to be filled
+        order = [0, 1, 2, 3]
+        for i in range(4):
+            j = generator.integers(4)
+            order[i], order[j] = order[j], order[i]
+        return order
+
+    with pytest.raises(AssertionError):
+        check_all_orders_equally_often([naive_shuffle() for _ in range(epochs)], 24)
+
+
+def test_device_draws_with_replacement_are_uniform():
+    device = torch.Generator().manual_seed(0)
+    got = drawn(12_000, 3, generator=device, sampling="replacement")
+    thirds = [[i // 4000 for i in indices] for indices, _ in got]
+    check_all_orders_equally_often(thirds, 27)
+
+
+# -- bad input --
+
+X = torch.zeros(6, 2)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "options", "error", "message"),
+    [
+        ((X,), {"batch_size": 0}, ValueError, r"batch_size=0: expected an int in 1\.\.6"),
+        ((X,), {"batch_size": 7}, ValueError, r"batch_size=7: expected an int in 1\.\.6"),
+        ((X,), {"batch_size": 2.5}, TypeError, r"batch_size=2\.5"),
+        ((X,), {"batch_size": 2, "last": "dorp"}, ValueError, "last='dorp'"),
+        ((X,), {"batch_size": 2, "sampling": "random"}, ValueError, "sampling='random'"),
+        ((X,), {"batch_size": 2, "rng": -1}, ValueError, "rng=-1"),
+        ((), {"batch_size": 2}, ValueError, "at least one tensor"),
+        ((X, torch.zeros(5)), {"batch_size": 2}, ValueError, "equal numbers of rows, got 6, 5"),
+        ((torch.zeros(0, 2),), {"batch_size": 2}, ValueError, r"empty tensor \(0, 2\)"),
+        ((torch.tensor(1.0),), {"batch_size": 1}, ValueError, r"empty tensor \(\)"),
+        ((np.zeros((6, 2)),), {"batch_size": 2}, TypeError, r"tensors\[0\].*got ndarray"),
+        ((X, X.to("meta")), {"batch_size": 2}, ValueError, "one device, got cpu, meta"),
+    ],
+)
+def test_bad_input_is_named(tensors, options, error, message):
+    with pytest.raises(error, match=message):
+        TensorBatches(*tensors, **options)
+
+
+def test_padding_needs_weights():
+    with pytest.raises(ValueError, match="last='pad'"):
+        next(iter(IndexBatches(5, 2, last="pad")))
+    with pytest.raises(ValueError, match="epoch=-1"):
+        IndexBatches(5, 2).set_epoch(-1)
+
+
+def test_more_than_all_examples_only_with_replacement():
+    loader = numbered(4, batch_size=10, sampling="replacement", rng=0)
+    assert [len(w) for _, _, w in loader] == [10]
+    assert len(loader) == 1

@@ -1,0 +1,100 @@
+"""The claims ledger is complete after every build, and no broken claim passes it."""
+
+import html
+import json
+
+import pytest
+from small_book import SmallBook, claimed, code, markdown
+
+LEDGER = "# Ledger\n\n```{claims-ledger}\n```\n"
+
+
+@pytest.fixture
+def book(tmp_path):
+    return SmallBook(tmp_path, "claims_ledger", "page_checks")
+
+
+def chapter(title, *claims):
+    cells = [code(f"claim({i})", {"text/html": c}) for i, c in enumerate(claims)]
+    return [markdown(f"# {title}"), *cells]
+
+
+def test_lists_every_claim_in_reading_order_with_links(book):
+    other = claimed("a second", tolerance="")
+    book.write(b=chapter("Later", claimed("in b")), a=chapter("First", claimed(), other), z=LEDGER)
+    assert book.passes()
+    page = book.page("z")
+    places = [page.index(text) for text in ("falls as 1/B", "a second", "in b")]
+    assert places == sorted(places)
+    assert 'href="a.html#claim-falls-as-1-b"' in page
+    assert 'id="claim-falls-as-1-b"' in book.page("a")
+    for cell in ("0.5", "0.49", "4 s.e.", "First", "Later"):
+        assert f">{cell}<" in page
+
+
+def test_is_right_after_an_incremental_build(book):
+    book.write(a=chapter("One", claimed("old")), b=chapter("Two", claimed("stays")), z=LEDGER)
+    assert book.passes()
+    book.write(a=chapter("One", claimed("new")))
+    assert book.passes()
+    assert "reading sources... [100%] a\n" in book.said  # and no other
+    page = book.page("z")
+    assert "new" in page
+    assert "stays" in page
+    assert ">old<" not in page
+    (book.folder / "b.ipynb").unlink()
+    book.write(a=chapter("One", claimed("new")))
+    assert book.passes()
+    assert "stays" not in book.page("z")
+
+
+def test_reads_attributes_in_any_order(book):
+    record = json.dumps({"text": "t", "theory": "1", "measured": "1", "tolerance": ""})
+    output = f"<div><p data-claim='{html.escape(record)}' id=x class='big claim'>t</p></div>"
+    book.write(a=chapter("One", output), z=LEDGER)
+    assert book.passes()
+    assert "claim-t" in book.page("z")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '<p class="claim" data-claim="{">x</p>',
+        '<p class="claim" data-claim="[]">x</p>',
+        '<p class="claim">x</p>',
+        claimed(extra="field"),
+        claimed(measured=0.49),
+        claimed(measured=""),
+        claimed().replace("theory", "theorie"),
+    ],
+)
+def test_a_malformed_record_fails_again_and_again(book, broken):
+    book.write(a=chapter("One", claimed("good"), broken), z=LEDGER)
+    assert book.fails("malformed claim", "a.ipynb")
+
+
+def test_the_same_claim_twice_in_a_chapter_fails_again_and_again(book):
+    book.write(a=chapter("One", claimed(), claimed(measured="0.48")), z=LEDGER)
+    assert book.fails("stated twice", "falls as 1/B", "a.ipynb")
+
+
+def test_the_same_claim_in_two_chapters_passes(book):
+    book.write(a=chapter("One", claimed()), b=chapter("Two", claimed()), z=LEDGER)
+    assert book.passes()
+
+
+@pytest.mark.parametrize("tag", ["remove-output", "remove-cell", "remove_output"])
+def test_a_claim_whose_output_is_removed_fails_again_and_again(book, tag):
+    hidden = code("claim('hidden')", {"text/html": claimed("hidden")}, tags=[tag])
+    book.write(a=[*chapter("One", claimed()), hidden], z=LEDGER)
+    assert book.fails("removes the output", tag)
+
+
+def test_an_empty_ledger_fails_again_and_again(book):
+    book.write(a="# No claims here\n", z=LEDGER)
+    assert book.fails("ledger is empty")
+
+
+def test_a_book_without_a_ledger_needs_no_claims(book):
+    book.write(a="# No claims here\n")
+    assert book.passes()

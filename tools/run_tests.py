@@ -1,0 +1,67 @@
+"""Run everything that is checked, part by part, and print the time of each.
+
+The linters, the unit tests and doctests, every notebook against its stored output, the strict
+build of the book, and the built pages in a browser. The parts all run, whatever fails before;
+the exit code is 1 if any failed. Where there is no browser its tests are named as skipped, unless
+``CI=true``: then that is a failure.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+PYTEST = [PYTHON, "-m", "pytest", "-q"]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CELL_SECONDS = 120
+
+
+def browser():
+    """Return the path of an installed Chromium or Chrome, or None."""
+    named = os.environ.get("CHROMIUM")
+    return shutil.which(named) if named else next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def parts():
+    """Yield the name and the command of each part; a command of None is a part that is skipped."""
+    yield "ruff check", [PYTHON, "-m", "ruff", "check", "."]
+    yield "ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."]
+    in_two = ["-n", "2", "--dist", "loadfile"]  # a file's tests share what they build
+    yield "unit tests", [*PYTEST, *in_two, "--ignore=tests/browser", "tests"]
+    yield "doctests", [*PYTEST, "--doctest-modules", "sgdlib", "_ext"]
+    notebooks = [*PYTEST, "--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
+    yield "notebooks", [*notebooks, *in_two, "chapters"]
+    yield "book", ["make", "--no-print-directory", "book"]
+    yield "pages in a browser", [*PYTEST, "tests/browser"] if browser() else None
+
+
+def main():
+    """Run the parts and print the table."""
+    results = []
+    for name, command in parts():
+        print(f"\n── {name}", flush=True)
+        start = time.perf_counter()
+        if command is None:
+            tests = sorted(path.name for path in (ROOT / "tests/browser").glob("test_*.py"))
+            print(f"No browser found ({', '.join(BROWSERS)}, or the variable CHROMIUM).")
+            print(f"Skipped: {', '.join(tests)}")
+            verdict = "FAILED" if os.environ.get("CI") == "true" else "skipped"
+            result = f"{verdict}: no browser"
+        else:
+            code = subprocess.run(command, cwd=ROOT, check=False).returncode
+            result = "passed" if code == 0 else f"FAILED (exit code {code})"
+        results.append((name, time.perf_counter() - start, result))
+
+    print("\n── times")
+    for name, seconds, result in results:
+        print(f"{name:20s} {seconds:7.1f} s  {result}")
+    print(f"{'in all':20s} {sum(seconds for _, seconds, _ in results):7.1f} s")
+    sys.exit(any(result.startswith("FAILED") for _, _, result in results))
+
+
+if __name__ == "__main__":
+    main()
