@@ -14,7 +14,6 @@ import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 from jupyter_cache import get_cache
@@ -103,8 +102,9 @@ def check_time(app, env):
         message = "executing the chapter took %.0f s, the limit is %.0f s (CHAPTER_SECONDS)"
         logger.warning(message, seconds, limit, location=docname, type="execution")
         cache = get_cache(env.mystnb_config.execution_cache_path)
-        with suppress(KeyError):  # it may be gone already
-            cache.remove_cache(cache.match_cache_file(env.doc2path(docname)).pk)
+        for record in cache.list_cache_records():
+            if Path(record.uri) == Path(env.doc2path(docname)):
+                cache.remove_cache(record.pk)
 
 
 def setup(app):

@@ -35,8 +35,8 @@ class DivergenceError(ArithmeticError):
         The last finite parameters, (d,), or (R, d) of the replicas that ran together.
     """
 
-    def __init__(self, message: str, *, step: int, theta: object):
-        super().__init__(message)
+    def __init__(self, message: str, *, step: int = -1, theta: object = None):
+        super().__init__(message)  # the defaults let it be pickled, and so cross processes
         self.step, self.theta = step, theta
 
 

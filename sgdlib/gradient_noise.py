@@ -169,18 +169,12 @@ def gradient_noise_scale(
     rng
         Seed or Generator.
 
-    Returns
-    -------
-    NoiseScale
-        The ratio, its standard error, and its two parts.
-
     Raises
     ------
     ValueError, TypeError
         If only one size is given, or not small < big.
     ArithmeticError
-        If the gradient is zero (exact), or the estimate of its square is not positive: too few
-        draws.
+        If the gradient is zero, or the estimate of its square is not positive: too few draws.
 
     Notes
     -----

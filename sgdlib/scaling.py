@@ -107,3 +107,41 @@ def minibatch_stability_limit(
     seen = values > 1e-12 * values[-1]  # no loss bends in the other directions
     root = vectors[:, seen] / np.sqrt(values[seen])
     return float(1 / np.linalg.eigvalsh(root.T @ Q @ root)[-1])
+
+
+def scale_lr(lr: float, batch_size: int, new_batch_size: int, *, rule: str = "linear") -> float:
+    """Return the learning rate for `new_batch_size`, given a good one for `batch_size`.
+
+    Parameters
+    ----------
+    lr
+        Learning rate that goes with `batch_size`.
+    batch_size, new_batch_size
+        Larger or smaller: the rules work both ways.
+    rule
+        ``"linear"``: in proportion to the batch size, which keeps the rate-to-batch ratio and with
+        it the temperature; for SGD, with or without momentum. ``"sqrt"``: in proportion to its
+        root, which keeps the update variance; for Adam and its like, whose betas and epsilon are
+        to be rescaled too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is outside its range.
+
+    Notes
+    -----
+    Goyal et al. (2017), arXiv:1706.02677; Malladi et al. (2022), arXiv:2205.10287. Neither rule
+    knows the stability limit or the critical batch size. Derived in the chapter *Linear scaling*.
+
+    Examples
+    --------
+    >>> scale_lr(0.01, 32, 256), scale_lr(0.01, 32, 512), scale_lr(0.1, 128, 32, rule="sqrt")
+    (0.08, 0.16, 0.05)
+    """
+    lr = _check.number("lr", lr, above=0)
+    factor = _check.integer("new_batch_size", new_batch_size) / _check.integer(
+        "batch_size", batch_size
+    )
+    _check.option("rule", rule, ("linear", "sqrt"))
+    return lr * (factor if rule == "linear" else factor**0.5)

@@ -44,7 +44,7 @@ def kill_self():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(path, result=None, *, kill_at_step=None, kill_at_sync=None, every=4, epochs=EPOCHS):
+def run(path, result=None, *, kill_at_step=None, kill_at_sync=None, every=6, epochs=EPOCHS):
     """Train with checkpoints; die by SIGKILL at a step or a disk write, or write the result."""
     torch.set_num_threads(1)
     model, optimizer, data, validation = problem()
@@ -110,5 +110,6 @@ def fork_run(kill_after=None, **arguments):
 
 
 if __name__ == "__main__":
+    problem()  # torch imports more of itself with the first optimizer: once, before forking
     for line in sys.stdin:
         print(fork_run(**json.loads(line)), flush=True)

@@ -19,6 +19,7 @@ ALT = "A bar that is as high as the choices say."
 @pytest.fixture(autouse=True)
 def style(monkeypatch):
     monkeypatch.delenv("BOOK_BUILD", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with plt.rc_context():
         begin()
         yield

@@ -1,6 +1,7 @@
 """Figures: colours that everyone can tell apart, ink from the page, ids that do not meet."""
 
 import itertools
+import os
 import re
 import subprocess
 import sys
@@ -42,7 +43,8 @@ SEEN_BY = {
 
 
 @pytest.fixture(autouse=True)
-def style():
+def style(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with plt.rc_context():
         begin()
         yield
@@ -281,11 +283,18 @@ def test_show_wants_a_figure(shown):
         show(fig.axes[0], alt="A line goes up and down.")
 
 
-def test_begin_steadies_torch_only_if_it_is_there():
+@pytest.mark.parametrize("order", ["import torch; torch.set_num_threads(2); begin()", "begin()"])
+def test_begin_steadies_what_is_loaded_and_what_will_be(order):
     program = (
         "import sys; from sgdlib.book import begin\n"
-        "begin(); assert 'torch' not in sys.modules\n"
-        "import torch; torch.set_num_threads(2); begin(); print(torch.get_num_threads())"
+        "assert 'torch' not in sys.modules\n"
+        f"{order}\n"
+        "import torch, scipy.linalg, threadpoolctl\n"
+        "counts = {pool['num_threads'] for pool in threadpoolctl.threadpool_info()}\n"
+        "print(counts, torch.get_num_threads())"
     )
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert out.stdout.strip() == "1", out.stderr
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
+    assert out.stdout.strip() == "{1} 1", out.stderr

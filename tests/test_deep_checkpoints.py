@@ -82,7 +82,7 @@ def test_killed_at_random_steps_and_resumed_equals_uninterrupted(
     run, finish, tmp_path, uninterrupted
 ):
     rng = np.random.default_rng(2)
-    for trial in range(24):
+    for trial in range(20):
         path = tmp_path / f"run{trial}.pt"
         for step in rng.integers(1, worker.STEPS // 2, size=1 + trial % 2):
             assert run(path, kill_at_step=int(step)) == -signal.SIGKILL
@@ -101,7 +101,7 @@ def test_killed_while_saving_and_resumed_equals_uninterrupted(
     """A save has four such places: sync, two renames, sync of the folder."""
     path = tmp_path / "run.pt"
     assert run(path, kill_at_sync=write) == -signal.SIGKILL
-    assert load_checkpoint(path)["record"]["losses"].numel() >= 4
+    assert load_checkpoint(path)["record"]["losses"].numel() >= 6
     assert_same(finish(path), uninterrupted)
 
 

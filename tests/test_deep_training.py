@@ -431,3 +431,50 @@ def test_a_book_build_keeps_quiet(monkeypatch):
     assert _progress.someone_looks()
     monkeypatch.setenv("BOOK_BUILD", "1")
     assert not _progress.someone_looks()
+
+
+# -- captured graphs --
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "capture=True: expected a CUDA device, got device='cpu'"),
+        ({"capture": 1}, "capture=1"),
+    ],
+)
+def test_a_graph_needs_a_gpu(options, message):
+    options = {"capture": True, "device": "cpu", "batch_size": 8, "epochs": 1, "lr": 0.1} | options
+    with pytest.raises((ValueError, TypeError), match=message):
+        train(network(), cross_entropy, (X, LABELS), **options)
+
+
+def test_a_graph_needs_plain_sgd():
+    from sgdlib.deep._inputs import check_capture
+
+    adam = torch.optim.Adam(network().parameters())
+    with pytest.raises(ValueError, match=r"capture=True: expected optimizer=None.*got Adam"):
+        check_capture(True, torch.device("cuda"), adam)
+
+
+def test_a_rate_in_a_tensor_makes_the_same_step():
+    ours, judge = network(), network()
+    for model, lr in [(ours, 0.3), (judge, 0.3)]:
+        optimizer = PlainSGD(model.parameters(), lr)
+        if model is ours:
+            optimizer.param_groups[0]["lr"] = torch.tensor(lr, dtype=torch.float64)
+        cross_entropy(model(X), LABELS).mean().backward()
+        optimizer.step()
+    torch.testing.assert_close(parameters(ours), parameters(judge), rtol=1e-14, atol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("last", ["scale", "pad"])
+def test_captured_steps_are_the_same_steps(last):
+    data, schedule = (X.float(), LABELS), cosine(0.3, length=5)
+    options = {"batch_size": 8, "epochs": 5, "lr": schedule, "last": last, "rng": 0, "clip": 1.0}
+    eager, captured = network(dtype=torch.float32), network(dtype=torch.float32)
+    expected = train(eager, cross_entropy, data, **options)
+    history = train(captured, cross_entropy, data, capture=True, **options)
+    np.testing.assert_allclose(history.step_losses, expected.step_losses, rtol=1e-4)
+    torch.testing.assert_close(parameters(captured), parameters(eager), rtol=1e-3, atol=1e-5)

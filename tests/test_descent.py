@@ -838,6 +838,15 @@ def test_a_trace_can_be_stored():
         trace.theta = None
 
 
+def test_a_divergence_can_cross_processes():
+    with pytest.raises(DivergenceError) as caught:
+        run(lr=30.0, epochs=300)
+    there = pickle.loads(pickle.dumps(caught.value))
+    assert str(there) == str(caught.value)
+    assert there.step == caught.value.step
+    np.testing.assert_array_equal(there.theta, caught.value.theta)
+
+
 # -- stationary laws: closed forms, with planted bugs that must fail --
 
 WALKERS = 10_000

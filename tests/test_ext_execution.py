@@ -62,7 +62,7 @@ def book(tmp_path, monkeypatch):
 
 
 def executed(book):
-    return sorted(re.findall(r"^executing (\w+)\.ipynb", book.said, re.M))
+    return sorted(re.findall(r"^executing (\w+)\.(?:ipynb|md)", book.said, re.M))
 
 
 def test_a_change_in_the_library_changes_the_pages(book):
@@ -101,10 +101,14 @@ def test_a_change_in_the_prose_executes_nothing(book):
 def test_a_slow_chapter_fails_by_name(book):
     for name in "ab":
         (book.folder / f"{name}.runs").touch()
+    head = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n"
+    page = head + "# Three\n\n```{code-cell}\nprint(1)\n```\n"
+    book.write(c=page)  # a notebook written in Markdown
     assert book.build(CHAPTER_SECONDS="0.01") == 1
+    assert re.search(r"c\.md.*took", book.said)
     assert re.search(r"a\.ipynb.*took \d+ s, the limit is 0 s", book.said)
     assert book.build(CHAPTER_SECONDS="0.01") == 1
-    assert executed(book) == ["a", "b"]  # measured again, not remembered
+    assert executed(book) == ["a", "b", "c"]  # measured again, not remembered
     assert book.passes()
 
 

@@ -115,7 +115,7 @@ def test_equicorrelated(equicorrelated):
     [
         batch_gradient_variance(1.0, 8),  # correlation forgotten: 660 standard errors
         (1 + 8 * 0.3) / 8,  # B in place of B - 1: 28
-        batch_gradient_variance(1.0, 8, rho=0.3**0.5),  # sqrt(rho) for rho: 90
+        batch_gradient_variance(1.0, 8, rho=0.3**0.5),  # sqrt(rho) for rho: 110
         batch_gradient_variance(1.0, 8, rho=0.3) ** 0.5,  # deviation for variance: 120
     ],
 )

@@ -112,9 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.check and options.execute:
         parser.error("--check changes nothing, so it does not run notebooks")
-    paths = options.notebooks or sorted(
-        p for p in (ROOT / "chapters").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
-    )
+    book = [*ROOT.glob("*.ipynb"), *(ROOT / "chapters").rglob("*.ipynb")]
+    paths = options.notebooks or sorted(p for p in book if ".ipynb_checkpoints" not in p.parts)
     failed = False
     for path in paths:
         before = path.read_text(encoding="utf-8")

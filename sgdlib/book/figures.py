@@ -9,6 +9,7 @@ cannot.
 from __future__ import annotations
 
 import html
+import os
 import re
 import sys
 
@@ -63,12 +64,12 @@ STYLE = {
 def begin() -> None:
     """Set the figure style and steady thread counts; the first cell of every chapter.
 
-    Linear algebra runs on one thread, so that a sum is added up in the same order on every machine
-    and its printed digits agree. PyTorch is set likewise if it has been imported: import it (or
-    `sgdlib.deep`) first.
+    Linear algebra runs on one thread, in the libraries that are loaded and in those that will be,
+    so that a sum is added up in the same order on every machine and its printed digits agree.
     """
     from threadpoolctl import threadpool_limits
 
+    os.environ["OMP_NUM_THREADS"] = "1"
     threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

@@ -74,6 +74,19 @@ def check_options(
             raise ValueError(f"patience={patience}: expected validation= data to watch")
 
 
+def check_capture(capture: bool, device: torch.device, optimizer) -> None:
+    """Raise unless the steps can be captured as a CUDA graph, if that is asked for."""
+    if not _check.flag("capture", capture):
+        return
+    if device.type != "cuda":
+        raise ValueError(f"capture=True: expected a CUDA device, got device='{device}'")
+    if optimizer is not None:
+        raise ValueError(
+            f"capture=True: expected optimizer=None (plain SGD), got {type(optimizer).__name__}, "
+            "whose state a graph cannot start from zero"
+        )
+
+
 def check_checkpoint(path, every) -> Path | None:
     """Return the checkpoint's path, or raise if its folder is not there."""
     if path is None:

@@ -66,7 +66,7 @@ class Run:
         self.epoch += 1
         self.recorder.end_epoch(
             epochs=self.epoch,
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=float(self.optimizer.param_groups[0]["lr"]),
             validation=validation,
             seconds=self.seconds,
         )
@@ -92,7 +92,7 @@ class Run:
             return
         self.model.load_state_dict(self._start_state)
         self.optimizer.zero_grad()
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = float(self.optimizer.param_groups[0]["lr"])
         raise DivergenceError(
             f"the loss stopped being finite at step {bad}, in epoch {self.epoch + 1}: the learning "
             f"rate {lr:g} is probably above the stability limit, try {lr / 10:g}; the model is "

@@ -99,6 +99,8 @@ def accumulate_gradients(
     if weights is None:
         dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
         weights = torch.full((len(x),), 1 / len(x), dtype=dtype, device=x.device)
+    elif weights.shape != x.shape[:1]:
+        raise ValueError(f"weights: expected shape ({len(x)},), got {tuple(weights.shape)}")
     if micro_batch_size is None:
         losses = loss(forward(model, x, precision), *targets)
         check_losses(losses, weights.shape)

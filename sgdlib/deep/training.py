@@ -18,6 +18,7 @@ from sgdlib.deep import _inputs
 from sgdlib.deep._progress import progress_bar
 from sgdlib.deep._run import Run
 from sgdlib.deep.accumulation import Loss, accumulate_gradients
+from sgdlib.deep.capture import CapturedSteps
 from sgdlib.deep.evaluation import evaluate
 from sgdlib.deep.history import History
 from sgdlib.deep.loading import TensorBatches
@@ -46,7 +47,11 @@ class PlainSGD:
         for group in self.param_groups:
             lr = group["lr"]
             for p in group["params"]:
-                if (grad := p.grad) is not None:
+                if (grad := p.grad) is None:
+                    continue
+                if isinstance(lr, torch.Tensor):  # a captured graph reads it anew each time
+                    p.data.addcmul_(grad, lr, value=-1)
+                else:
                     p.data.sub_(grad, alpha=lr)
 
     def zero_grad(self) -> None:
@@ -57,12 +62,12 @@ class PlainSGD:
 
     def state_dict(self) -> dict:
         """Return the learning rates: there is no other state."""
-        return {"lrs": [group["lr"] for group in self.param_groups]}
+        return {"lrs": [float(group["lr"]) for group in self.param_groups]}
 
     def load_state_dict(self, state: dict) -> None:
         """Set the learning rates."""
         for group, lr in zip(self.param_groups, state["lrs"], strict=True):
-            group["lr"] = lr
+            _set_lr([group], lr)
 
 
 def train(
@@ -84,6 +89,7 @@ def train(
     device: torch.device | str | None = None,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int | None = None,
+    capture: bool = False,
     progress: bool | None = None,
     rng: int | np.random.Generator | None = None,
 ) -> History:
@@ -126,6 +132,8 @@ def train(
         same result, bit for bit on a CPU, as if it had never stopped.
     checkpoint_every
         Save every so many steps; None: after each epoch.
+    capture
+        Record a step as a CUDA graph and replay it: for small networks on a GPU, plain SGD only.
     progress
         Show a progress bar. None: where someone looks, and after two seconds.
     rng
@@ -174,6 +182,7 @@ def train(
         clip=clip,
         precision=precision,
     )
+    _inputs.check_capture(capture, device, optimizer)
     path = _inputs.check_checkpoint(checkpoint, checkpoint_every)
     model.to(device)
     data = tuple(t.to(device) for t in data)
@@ -208,30 +217,39 @@ def train(
         _inputs.check_fit(model, loss, {"data": data, "validation": validation}, precision)
         if path is not None and run.resume(path, device):
             loader.indices.seed = run.seed
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        groups = optimizer.param_groups
+        parameters = [p for group in groups for p in group["params"]]
+
+        def step(batch, weights):
+            losses = accumulate_gradients(
+                model,
+                loss,
+                batch,
+                weights,
+                micro_batch_size=micro_batch_size,
+                precision=precision,
+            )
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            return losses
+
+        if capture:
+            groups[0]["lr"] = torch.tensor(groups[0]["lr"], device=device)
+            step = CapturedSteps(step, model)
         model.train()
         optimizer.zero_grad()
         if lr is not None and not callable(lr):
-            _set_lr(optimizer, lr)
+            _set_lr(groups, lr)
         while run.epoch < epochs and not run.stopped:
             run.begin_epoch()
             position = recorder.epoch_examples
             for *batch, weights in loader.iterate(run.epoch, skip=recorder.epoch_steps):
                 if callable(lr):
-                    _set_lr(optimizer, lr((run.epoch * n + position) / n))
+                    _set_lr(groups, lr((run.epoch * n + position) / n))
                     position += weights.shape[0]
-                losses = accumulate_gradients(
-                    model,
-                    loss,
-                    batch,
-                    weights,
-                    micro_batch_size=micro_batch_size,
-                    precision=precision,
-                )
-                if clip is not None:
-                    torch.nn.utils.clip_grad_norm_(parameters, clip)
-                optimizer.step()
-                optimizer.zero_grad()
+                losses = step(batch, weights)
                 if recorder.add(losses, weights):
                     run.look()
                 if checkpoint_every is not None and recorder.made % checkpoint_every == 0:
@@ -245,11 +263,14 @@ def train(
     return run.recorder.history(stopped_early=run.stopped, best_epoch=run.best_epoch)
 
 
-def _set_lr(optimizer, lr: float) -> None:
+def _set_lr(groups: Sequence[dict], lr: float) -> None:
     """Give every parameter group the same learning rate."""
     lr = _check.number("lr", lr, at_least=0)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+    for group in groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 @contextmanager

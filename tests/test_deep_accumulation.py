@@ -1,0 +1,260 @@
+"""Accumulated gradients equal the batch's, for any partition; memory falls as 1/K."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sgdlib.deep import LivePeak, SavedBytes, accumulate_gradients
+
+quick = settings(max_examples=60, deadline=None, derandomize=True)
+DTYPES = {torch.float32: 1e-6, torch.float64: 1e-12}
+
+
+def gaussian(*shape, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def network(dtype=torch.float64, norm=None, width=16):
+    norm = nn.Identity() if norm is None else norm
+    net = nn.Sequential(nn.Linear(6, width), norm, nn.ReLU(), nn.Linear(width, 4)).to(dtype)
+    for i, p in enumerate(net.parameters()):
+        p.data = 0.5 * gaussian(*p.shape, seed=10 + i, dtype=dtype)
+    return net
+
+
+def data(size, dtype=torch.float64):
+    return gaussian(size, 6, dtype=dtype), torch.arange(size) % 4
+
+
+def cross_entropy(outputs, labels):
+    return F.cross_entropy(outputs, labels, reduction="none")
+
+
+def gradient(model):
+    flat = torch.cat([p.grad.flatten() for p in model.parameters()])
+    model.zero_grad()
+    return flat
+
+
+def accumulated(model, batch, weights=None, **options):
+    losses = accumulate_gradients(model, cross_entropy, batch, weights, **options)
+    return gradient(model), losses
+
+
+def at_once(model, batch, weights=None):
+    """Return the gradient of the weighted sum, written out, in one piece."""
+    x, y = batch
+    losses = cross_entropy(model(x), y)
+    (losses.mean() if weights is None else (weights * losses).sum()).backward()
+    return gradient(model), losses.detach()
+
+
+def by_fixed_divisor(model, batch, sizes):
+    """The planted bug: every micro-batch's mean loss divided by the nominal number K of them."""
+    x, y = batch
+    nominal = max(1, round(len(x) / sizes[0]))
+    for xs, ys in zip(x.split(sizes), y.split(sizes), strict=True):
+        (cross_entropy(model(xs), ys).mean() / nominal).backward()
+    return gradient(model), None
+
+
+def by_mean_of_means(model, batch, sizes):
+    """The planted bug: the plain average of the micro-batches' mean losses."""
+    x, y = batch
+    for xs, ys in zip(x.split(sizes), y.split(sizes), strict=True):
+        (cross_entropy(model(xs), ys).mean() / len(sizes)).backward()
+    return gradient(model), None
+
+
+def assert_same_gradient(got, expected, tolerance):
+    assert (got - expected).norm() <= tolerance * expected.norm()
+
+
+# -- exact --
+
+
+@st.composite
+def partitions(draw):
+    """Draw a batch size and the sizes of its micro-batches, in any order."""
+    sizes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=6))
+    return sum(sizes), sizes
+
+
+@given(partitions(), st.sampled_from(list(DTYPES)), st.booleans())
+@quick
+def test_any_partition_gives_the_gradient_of_the_batch(partition, dtype, weighted):
+    size, sizes = partition
+    model, batch = network(dtype), data(size, dtype)
+    weights = gaussian(size, seed=3, dtype=dtype) if weighted else None
+    expected, losses = at_once(model, batch, weights)
+    got, ours = accumulated(model, batch, weights, micro_batch_size=sizes)
+    assert_same_gradient(got, expected, 4 * DTYPES[dtype])
+    torch.testing.assert_close(ours, losses, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("size", "micro"), [(64, 8), (64, 10), (70, 64), (5, 1), (5, 5), (5, 9)])
+def test_equal_pieces_with_a_ragged_tail(dtype, size, micro):
+    model, batch = network(dtype), data(size, dtype)
+    got, _ = accumulated(model, batch, micro_batch_size=micro)
+    assert_same_gradient(got, at_once(model, batch)[0], DTYPES[dtype])
+
+
+@pytest.mark.parametrize("bug", [by_fixed_divisor, by_mean_of_means])
+def test_dividing_by_the_number_of_pieces_is_wrong(bug):
+    model, batch, sizes = network(), data(70), [8] * 8 + [6]
+    expected, _ = at_once(model, batch)
+    assert_same_gradient(accumulated(model, batch, micro_batch_size=sizes)[0], expected, 1e-12)
+    with pytest.raises(AssertionError):  # it is off by more than a thousandth
+        assert_same_gradient(bug(model, batch, sizes)[0], expected, 1e-3)
+
+
+def test_an_incomplete_group_divided_by_k_makes_a_fraction_of_the_step():
+    model, batch = network(), data(8)
+    x, y = batch
+    (cross_entropy(model(x), y).mean() / 4).backward()  # one micro-batch where four were meant
+    wrong = gradient(model)
+    right, _ = accumulated(model, batch)
+    torch.testing.assert_close(wrong, right / 4, rtol=1e-12, atol=0)
+
+
+def test_gradients_are_added_to_what_is_there():
+    model, batch = network(), data(12)
+    once, _ = accumulated(model, batch)
+    for _ in range(2):
+        accumulate_gradients(model, cross_entropy, batch, micro_batch_size=5)
+    assert_same_gradient(gradient(model), 2 * once, 1e-12)
+
+
+def test_default_weights_are_the_mean():
+    model, batch = network(), data(12)
+    ones = torch.full((12,), 1 / 12, dtype=torch.float64)
+    assert torch.equal(accumulated(model, batch)[0], accumulated(model, batch, ones)[0])
+
+
+def test_bf16_pieces_agree_with_the_bf16_batch():
+    model, batch = network(torch.float32), data(32, torch.float32)
+    whole, _ = accumulated(model, batch, precision="bf16")
+    pieces, losses = accumulated(model, batch, precision="bf16", micro_batch_size=5)
+    exact, _ = accumulated(model, batch)
+    assert losses.dtype == torch.float32
+    assert 1e-5 * exact.norm() < (whole - exact).norm() < 0.02 * exact.norm()
+    assert (pieces - whole).norm() < 0.02 * exact.norm()
+
+
+# -- what couples the examples of a batch --
+
+
+def test_batch_norm_is_not_the_same_and_group_norm_is():
+    batch = data(32)
+    for norm, same in [(nn.BatchNorm1d(16), False), (nn.GroupNorm(4, 16), True)]:
+        model = network(norm=norm)
+        expected, _ = at_once(model, batch)
+        got, _ = accumulated(model, batch, micro_batch_size=8)
+        assert ((got - expected).norm() < 1e-12 * expected.norm()) == same
+        assert same or (got - expected).norm() > 0.01 * expected.norm()
+
+
+# -- memory: the same number on every run --
+
+
+def wide(width=128):
+    net = nn.Sequential(
+        nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)
+    )
+    return net, (gaussian(4096, 64, dtype=torch.float32), torch.arange(4096) % 10)
+
+
+def measured(pieces):
+    """Return the peaks of saved and of live bytes, without the gradients that any batch needs."""
+    model, batch = wide()
+    micro = 4096 // pieces
+    with SavedBytes(model.parameters()) as saved:
+        accumulate_gradients(model, cross_entropy, batch, micro_batch_size=micro)
+    model.zero_grad()
+    with LivePeak() as memory:
+        accumulate_gradients(model, cross_entropy, batch, micro_batch_size=micro)
+    assert saved.held == 0
+    assert memory.live == sum(p.grad.nbytes for p in model.parameters())
+    return saved.peak, memory.peak
+
+
+def test_memory_falls_as_one_over_the_number_of_pieces():
+    saved, live = measured(1)
+    for pieces in (2, 4, 8):  # a piece's activations exceed the parameters tenfold or more
+        saved_k, live_k = measured(pieces)
+        assert saved_k <= 1.02 / pieces * saved
+        assert live_k <= 1.15 / pieces * live
+
+
+def test_saved_bytes_are_the_activations_that_backward_needs():
+    """Input, hidden layer (once, though two layers need it), log-probabilities, targets, weight."""
+    model, (x, y) = network(torch.float32), data(32, torch.float32)
+    with SavedBytes(model.parameters()) as saved:
+        losses = cross_entropy(model(x), y)
+    counted = x.nbytes + 32 * 16 * 4 + 32 * 4 * 4 + y.nbytes
+    assert counted <= saved.peak <= counted + 64
+    assert saved.held == saved.peak
+    losses.sum().backward()
+    assert saved.held == 0
+
+
+def test_live_peak_of_a_known_program():
+    with LivePeak() as memory:
+        a = torch.ones(1000)
+        b = a * 2
+        c = b.view(10, 100)  # no memory of its own
+        del a
+        d = c + 1
+        del b, c
+    assert memory.peak == 8000
+    assert memory.live == 4000
+    del d
+    assert memory.live == 0
+
+
+# -- bad input --
+
+
+@pytest.mark.parametrize(
+    ("micro", "error", "message"),
+    [
+        (0, ValueError, "micro_batch_size=0"),
+        (-2, ValueError, "micro_batch_size=-2"),
+        (1.5, TypeError, "micro_batch_size=1.5"),
+        ([3, 4], ValueError, r"micro_batch_size=\[3, 4\]: expected sizes that add up to 8, got 7"),
+        ([8, 0], ValueError, "micro_batch_size=0"),
+    ],
+)
+def test_bad_sizes_are_named(micro, error, message):
+    model = network()
+    with pytest.raises(error, match=message):
+        accumulate_gradients(model, cross_entropy, data(8), micro_batch_size=micro)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_bad_losses_weights_and_precision_are_named():
+    model, batch = network(), data(8)
+    with pytest.raises(ValueError, match=r"shape \(8,\), got \(\); .*reduction='none'"):
+        accumulate_gradients(model, F.cross_entropy, batch)
+    with pytest.raises(ValueError, match=r"weights: expected shape \(8,\), got \(3,\)"):
+        accumulate_gradients(model, cross_entropy, batch, torch.ones(3))
+    with pytest.raises(ValueError, match="precision='half'"):
+        accumulate_gradients(model, cross_entropy, batch, precision="half")
+
+
+def test_all_partitions_of_a_small_batch():
+    """Every way to cut six examples into consecutive pieces: 32 of them."""
+    model, batch = network(), data(6)
+    expected, _ = at_once(model, batch)
+    for cuts in itertools.product([False, True], repeat=5):
+        places = [0, *np.flatnonzero(cuts) + 1, 6]
+        sizes = np.diff(places).tolist()
+        assert_same_gradient(accumulated(model, batch, micro_batch_size=sizes)[0], expected, 1e-12)
