@@ -40,6 +40,18 @@ class Result:
     units: str
     at_most: bool = False
 
+    @classmethod
+    def faster(cls, name: str, peer: str, comparison: Comparison, goal: float) -> Result:
+        """Make the line for "so many times as fast as the peer"."""
+        low, middle, high = comparison.ratio
+        return cls(name, peer, middle, (low, high), goal, "times as fast")
+
+    @classmethod
+    def overhead(cls, name: str, peer: str, comparison: Comparison, goal: float) -> Result:
+        """Make the line for "takes so many times as long as the peer, at most"."""
+        low, middle, high = comparison.ratio
+        return cls(name, peer, 1 / middle, (1 / high, 1 / low), goal, "times as long", True)
+
     @property
     def met(self) -> bool:
         """Whether the median reaches the goal."""
@@ -52,23 +64,31 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def compare(ours: Callable[[], object], peer: Callable[[], object], repeats: int = 9) -> Comparison:
-    """Time `ours` and `peer` in turn, `repeats` pairs (at least 7) after one pair as warmup."""
+def compare(
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    repeats: int = 9,
+    calls: tuple[int, int] = (1, 1),
+) -> Comparison:
+    """Time `ours` and `peer` in turn, `repeats` pairs (at least 7) after one pair as warmup.
+
+    Each time is that of so many `calls` in a row (of ours, of the peer), for one of them.
+    """
     if repeats < 7:
         raise ValueError(f"repeats={repeats}: expected at least 7")
+    programs = [("ours", ours, calls[0]), ("peer", peer, calls[1])]
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     for pair in range(repeats + 1):
-        order = [("ours", ours), ("peer", peer)]
-        for name, program in order if pair % 2 else reversed(order):
+        for name, program, count in programs if pair % 2 else reversed(programs):
             start = time.perf_counter()
-            program()
-            seconds = time.perf_counter() - start
+            for _ in range(count):
+                program()
+            seconds = (time.perf_counter() - start) / count
             if pair:
                 times[name].append(seconds)
     ratios = [p / o for p, o in zip(times["peer"], times["ours"], strict=True)]
-    return Comparison(
-        quartiles(times["ours"]), quartiles(times["peer"]), quartiles(ratios), repeats
-    )
+    ours_, peer_, ratio = map(quartiles, (times["ours"], times["peer"], ratios))
+    return Comparison(ours_, peer_, ratio, repeats)
 
 
 def report(title: str, results: Sequence[Result], argv: Sequence[str] | None = None) -> None:
@@ -83,7 +103,7 @@ def report(title: str, results: Sequence[Result], argv: Sequence[str] | None = N
         low, high = r.quartiles
         sign = "<=" if r.at_most else ">="
         print(
-            f"{r.name:{width}s}  {r.ratio:8.3g} {r.units}  [{low:.3g}, {high:.3g}]  "
+            f"{r.name:{width}s}  {r.ratio:8.4g} {r.units}  [{low:.4g}, {high:.4g}]  "
             f"goal {sign} {r.goal:g}  {'met' if r.met else 'MISSED'}  (peer: {r.peer})"
         )
     if file:

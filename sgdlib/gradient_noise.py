@@ -1,7 +1,6 @@
 r"""How a batch gradient scatters about the gradient.
 
     Cov(g) = Sigma/B (1 + (B - 1) rho)      one formula, with the pair correlation
-
     rho = 0                                 independent draws (with replacement): Sigma/B
     rho = -1/(N - 1)                        without replacement: Sigma/B (N - B)/(N - 1)
     rho > 0                                 examples alike: never below rho Sigma
@@ -221,8 +220,7 @@ def gradient_noise_scale(
 
 def _squared_norms(gradients, batch_size, draws, rng):
     """Return |g_B|^2 for `draws` batches drawn with replacement, (draws,)."""
-    together = max(1, _NUMBERS_AT_ONCE // (batch_size * gradients.shape[1]))
-    parts = []
+    together, parts = max(1, _NUMBERS_AT_ONCE // (batch_size * gradients.shape[1])), []
     for start in range(0, draws, together):
         shape = (min(together, draws - start), batch_size)
         batch = gradients[rng.integers(0, len(gradients), shape)].mean(axis=1)

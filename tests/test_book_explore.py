@@ -91,6 +91,12 @@ def test_each_choice_has_its_native_control(book):
     assert text.index("fig-c-choice1") < play < text.index("fig-c-choice2")
 
 
+def test_a_scale_may_end_in_a_word(book):
+    text = page(explore(Drawing(), alt=ALT, batch_size=[1, 8, "all"], keep=[True, False]))
+    assert text.count('type="range"') == 1
+    assert '<option value="0">True</option>' in text
+
+
 def test_only_seeds_are_not_played(book):
     assert "explore-play" not in page(explore(Drawing(), alt=ALT, seed=range(3)))
 

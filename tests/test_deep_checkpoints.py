@@ -168,6 +168,25 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, options, message):
         training(tmp_path / "run.pt", **options)
 
 
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    training(tmp_path / "run.pt")
+    _, _, data, _ = problem()
+    model = torch.nn.Linear(5, 3)
+    before = model.weight.clone()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(CheckpointError, match="another model"):
+        train(
+            model, cross_entropy, data, optimizer=optimizer, batch_size=10, epochs=3, lr=0.1,
+            device="cpu", checkpoint=tmp_path / "run.pt", rng=0,
+        )  # fmt: skip
+    assert torch.equal(model.weight, before)
+    with pytest.raises(CheckpointError, match="optimizer='SGD' and not 'PlainSGD'"):
+        train(
+            problem()[0], cross_entropy, data, batch_size=10, epochs=3, lr=0.1,
+            device="cpu", checkpoint=tmp_path / "run.pt", rng=0,
+        )  # fmt: skip
+
+
 def test_a_checkpoint_that_is_no_training_run(tmp_path):
     save_checkpoint(tmp_path / "run.pt", {"weights": torch.ones(3)})
     with pytest.raises(CheckpointError, match="not of a training run"):

@@ -11,9 +11,9 @@ import torch
 from sgdlib.deep import benchmark
 from sgdlib.deep.timing import synchronize
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from _measure import Result, compare, report
+from benchmarks._measure import Result, compare, report
 
 
 def test_a_known_duration_is_found():

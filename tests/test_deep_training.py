@@ -340,6 +340,18 @@ def test_divergence_step_is_the_first_bad_one():
     assert e.value.step == 18
 
 
+def test_a_last_step_that_overflows_is_noticed():
+    model = nn.Linear(D, 1).double()
+
+    def steep(outputs, y):
+        return (outputs[:, 0] - y) * 1e200
+
+    with pytest.raises(DivergenceError) as e:
+        train(model, steep, (X, X[:, 0]), batch_size=N, epochs=1, lr=1e200)
+    assert e.value.step == 1
+    assert torch.isfinite(parameters(model)).all()
+
+
 BAD = X.clone()
 BAD[17, 3] = float("nan")
 OFF = LABELS.clone()

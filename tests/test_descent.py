@@ -646,6 +646,15 @@ def test_a_group_that_froze_entirely(monkeypatch, epochs):
     assert np.isfinite(trace.losses[:, 2:5]).all()
 
 
+def test_a_group_that_froze_just_before_the_end(monkeypatch):
+    monkeypatch.setattr(sgdlib._sources, "BLOCK_BYTES", 2 * 8 * 8 * (D + 1))  # two at a time
+    options = {"theta": np.zeros((4, D)), "lr": np.array([30.0, 40.0, 0.02, 0.03]), "epochs": None}
+    options |= {"on_divergence": "freeze", "record": 1000}
+    frozen_at = run(steps=500, **options).diverged_at.max()
+    trace = run(steps=int(frozen_at) + 5, **options)
+    assert trace.steps.tolist() == [0, frozen_at + 5]
+
+
 def test_all_replicas_frozen():
     trace = run(theta=np.zeros((3, D)), lr=30.0, epochs=300, on_divergence="freeze")
     assert (trace.diverged_at >= 0).all()

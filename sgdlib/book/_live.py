@@ -10,7 +10,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from sgdlib.book.explore import Choice, Explore, Interval
+from sgdlib.book._choices import Choice, Interval
+from sgdlib.book.explore import Explore
 
 
 def panel(figure: Explore) -> widgets.VBox:

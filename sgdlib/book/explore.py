@@ -15,91 +15,12 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from sgdlib import _check
+from sgdlib.book._choices import MAX_FRAMES, Choice, choice_from
 from sgdlib.book.figures import anchor, described, draw_svg, figure_html
-
-MAX_FRAMES = 60
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A continuous range; `frames` of its values are drawn for the page."""
-
-    low: float
-    high: float
-    frames: int
-    log: bool
-
-
-def interval(low: float, high: float, frames: int = 9, *, log: bool = False) -> Interval:
-    """Return a continuous range for a choice of `explore`.
-
-    Parameters
-    ----------
-    low, high
-        Its ends, low < high (and low > 0 for a logarithmic range).
-    frames
-        How many values the page shows, evenly spaced and rounded to three digits; Jupyter can show
-        any value between too.
-    log
-        Space them by equal ratios.
-
-    Examples
-    --------
-    >>> interval(0.01, 1, frames=3, log=True)
-    Interval(low=0.01, high=1.0, frames=3, log=True)
-    """
-    low = _check.number("low", low, above=0 if log else None)
-    high = _check.number("high", high, above=low)
-    return Interval(low, high, _check.integer("frames", frames, 2, MAX_FRAMES), bool(log))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the reader can set: a name, the values that have a frame, and the interval they span."""
-
-    name: str
-    values: tuple
-    span: Interval | None = None
-
-    @property
-    def label(self) -> str:
-        """The name in words."""
-        return {"lr": "learning rate"}.get(self.name, self.name.replace("_", " "))
-
-    @property
-    def kind(self) -> str:
-        """What it is set with: `"seed"` (a button), `"slider"` (numbers) or `"menu"` (words)."""
-        if self.name == "seed":
-            return "seed"
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
-        return "slider" if numbers else "menu"
-
-    @property
-    def texts(self) -> list[str]:
-        """The values as the reader sees them."""
-        return [f"{v:.3g}" if isinstance(v, float) else str(v) for v in self.values]
-
-
-def _choice(name: str, values: Any) -> Choice:
-    if isinstance(values, Interval):
-        space = np.geomspace if values.log else np.linspace
-        points = space(values.low, values.high, values.frames)
-        return Choice(name, tuple(dict.fromkeys(float(f"{p:.3g}") for p in points)), values)
-    if isinstance(values, str) or not hasattr(values, "__iter__"):
-        raise TypeError(f"{name}={values!r}: expected a list of values, a range or an interval")
-    values = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
-    if len(values) < 2:
-        raise ValueError(f"{name}={values!r}: expected at least two values to choose from")
-    if name == "seed" and not all(isinstance(v, int) for v in values):
-        raise TypeError(f"seed={values!r}: expected ints")
-    return Choice(name, values)
 
 
 def explore(
@@ -125,7 +46,8 @@ def explore(
         Anchor for links to the figure, such as `fig-paths`.
     **choices
         For each argument of `draw` a list of values, a range, or an `interval`. Numbers make a
-        slider, words a menu; `seed` makes the button "New random batches".
+        slider (a word among them is a value like the others), words alone a menu; `seed` makes the
+        button "New random batches".
 
     Returns
     -------
@@ -140,7 +62,7 @@ def explore(
     TypeError
         If `draw` returns something other than a figure.
     """
-    return Explore(draw, alt, caption, name, [_choice(k, v) for k, v in choices.items()])
+    return Explore(draw, alt, caption, name, [choice_from(k, v) for k, v in choices.items()])
 
 
 class Explore:

@@ -8,7 +8,8 @@ from sgdlib.deep.indices import IndexBatches
 from sgdlib.deep.loading import TensorBatches
 from sgdlib.deep.memory import LivePeak, SavedBytes
 from sgdlib.deep.timing import Timing, benchmark
-from sgdlib.deep.training import PlainSGD, train
+from sgdlib.deep.training import train
+from sgdlib.deep.updates import PlainSGD
 
 __all__ = [
     "CheckpointError",

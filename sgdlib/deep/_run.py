@@ -58,7 +58,7 @@ class Run:
 
     def end_steps(self) -> None:
         """Stop the clock when the device has done the steps of the epoch."""
-        self.look()
+        self._look_closely()
         self.seconds += time.perf_counter() - self._started
 
     def end_epoch(self, validation: Evaluation | None, patience: int | None) -> None:
@@ -88,22 +88,30 @@ class Run:
         """Read the losses; a step that left the finite numbers ends the run."""
         bad = self.recorder.look()
         self.show(self.recorder.examples)
-        if bad is None:
-            return
+        if bad is not None:
+            self._give_up(bad)
+
+    def _look_closely(self) -> None:
+        """Look at the losses and at the parameters that the last step left."""
+        self.look()
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            self._give_up(self.recorder.steps)
+
+    def _give_up(self, step: int) -> None:
         self.model.load_state_dict(self._start_state)
         self.optimizer.zero_grad()
         lr = float(self.optimizer.param_groups[0]["lr"])
         raise DivergenceError(
-            f"the loss stopped being finite at step {bad}, in epoch {self.epoch + 1}: the learning "
-            f"rate {lr:g} is probably above the stability limit, try {lr / 10:g}; the model is "
+            f"the loss stopped being finite at step {step}, in epoch {self.epoch + 1}: the "
+            f"learning rate {lr:g} is probably above the stability limit, try {lr / 10:g}; the model is "
             f"back at the beginning of epoch {self.epoch + 1}",
-            step=bad,
+            step=step,
             theta=self._start_state,
         )
 
     def save(self, path: Path, device: torch.device) -> None:
         """Save the run; if the disk refuses, say so and go on training."""
-        self.look()
+        self._look_closely()
         state = {
             "identity": self.identity,
             "model": self.model.state_dict(),
@@ -132,6 +140,9 @@ class Run:
                     f"{path}: a checkpoint of another run, {name}={saved.get(name)!r} and not "
                     f"{value!r}; name another file or move this one away"
                 )
+        ours = {k: tuple(v.shape) for k, v in self.model.state_dict().items()}
+        if {k: tuple(v.shape) for k, v in state["model"].items()} != ours:
+            raise CheckpointError(f"{path}: a checkpoint of another model, of other parameters")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.recorder.load_state_dict(state["record"])

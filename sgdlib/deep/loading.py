@@ -1,7 +1,7 @@
 """Tensors that are already in memory, batched on the device where they live.
 
 A loader that fetches one example at a time and stacks them spends most of its time in Python. Here
-a block of about one megabyte of whole batches is gathered by one `index_select` and cut into
+a block of about half a megabyte of whole batches is gathered by one `index_select` and cut into
 batches by `split`, which makes views. Extra memory: two blocks and the order of the examples.
 """
 
@@ -16,7 +16,7 @@ import torch
 from sgdlib.batching import common_weight
 from sgdlib.deep.indices import IndexBatches
 
-_BLOCK_BYTES = 1 << 18
+_BLOCK_BYTES = 1 << 19
 
 
 class TensorBatches:

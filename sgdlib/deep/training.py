@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from sgdlib import _check
 from sgdlib.deep import _inputs
 from sgdlib.deep._progress import progress_bar
 from sgdlib.deep._run import Run
@@ -22,52 +21,8 @@ from sgdlib.deep.capture import CapturedSteps
 from sgdlib.deep.evaluation import evaluate
 from sgdlib.deep.history import History
 from sgdlib.deep.loading import TensorBatches
+from sgdlib.deep.updates import PlainSGD, set_lr
 from sgdlib.schedules import Schedule
-
-
-class PlainSGD:
-    """The update ``theta <- theta - lr * g`` written out, with the interface of torch's optimizers.
-
-    The bookkeeping of `torch.optim.SGD` costs as much as a small network's backward pass.
-
-    Parameters
-    ----------
-    parameters
-        The tensors to train.
-    lr
-        Learning rate.
-    """
-
-    def __init__(self, parameters, lr: float):
-        lr = _check.number("lr", lr, at_least=0)
-        self.param_groups = [{"params": list(parameters), "lr": lr}]
-
-    def step(self) -> None:
-        """Subtract `lr` times the gradient from every parameter that has one."""
-        for group in self.param_groups:
-            lr = group["lr"]
-            for p in group["params"]:
-                if (grad := p.grad) is None:
-                    continue
-                if isinstance(lr, torch.Tensor):  # a captured graph reads it anew each time
-                    p.data.addcmul_(grad, lr, value=-1)
-                else:
-                    p.data.sub_(grad, alpha=lr)
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.grad = None
-
-    def state_dict(self) -> dict:
-        """Return the learning rates: there is no other state."""
-        return {"lrs": [float(group["lr"]) for group in self.param_groups]}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Set the learning rates."""
-        for group, lr in zip(self.param_groups, state["lrs"], strict=True):
-            _set_lr([group], lr)
 
 
 def train(
@@ -204,6 +159,7 @@ def train(
             "micro_batch_size": micro_batch_size,
             "clip": clip,
             "precision": precision,
+            "optimizer": type(optimizer).__name__,
         }
         | ({} if rng is None else {"seed": loader.indices.seed}),
     )
@@ -241,13 +197,13 @@ def train(
         model.train()
         optimizer.zero_grad()
         if lr is not None and not callable(lr):
-            _set_lr(groups, lr)
+            set_lr(groups, lr)
         while run.epoch < epochs and not run.stopped:
             run.begin_epoch()
             position = recorder.epoch_examples
             for *batch, weights in loader.iterate(run.epoch, skip=recorder.epoch_steps):
                 if callable(lr):
-                    _set_lr(groups, lr((run.epoch * n + position) / n))
+                    set_lr(groups, lr((run.epoch * n + position) / n))
                     position += weights.shape[0]
                 losses = step(batch, weights)
                 if recorder.add(losses, weights):
@@ -263,23 +219,13 @@ def train(
     return run.recorder.history(stopped_early=run.stopped, best_epoch=run.best_epoch)
 
 
-def _set_lr(groups: Sequence[dict], lr: float) -> None:
-    """Give every parameter group the same learning rate."""
-    lr = _check.number("lr", lr, at_least=0)
-    for group in groups:
-        if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(lr)
-        else:
-            group["lr"] = lr
-
-
 @contextmanager
 def _clear_memory_errors() -> Iterator[None]:
     """Turn torch's several ways of running out of memory into one sentence."""
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        if isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise MemoryError(
                 "the batch does not fit into the device's memory: micro_batch_size= accumulates "
                 "the same gradient in smaller pieces"
