@@ -20,7 +20,7 @@ from sgdlib.deep import TensorBatches, train
 LOADER = "DataLoader, cross_entropy, torch.optim.SGD"
 BARE = "the same batches, loss and optimizer, nothing else"
 CASES = [(32, 2.2, 49_152), (512, 6.0, 262_144)]  # batch size, goal, rows: epochs of 0.2 s or more
-PAIRS = 21
+EPOCHS, PAIRS = 2, 21  # of the comparison with the bare loop
 
 
 def data(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,11 +51,13 @@ def loader_loop(X, y, batch_size: int) -> None:
 def bare_loop(X, y, batch_size: int) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, foreach=False)
-    for x, labels, _ in TensorBatches(X, y, batch_size=batch_size, rng=0):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
+    batches = TensorBatches(X, y, batch_size=batch_size, rng=0)
+    for _ in range(EPOCHS):
+        for x, labels, _ in batches:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), labels)
+            loss.backward()
+            optimizer.step()
 
 
 def sgdlib_loop(X, y, batch_size: int) -> None:
@@ -72,7 +74,7 @@ def sgdlib_loop_with_everything(X, y, batch_size: int) -> None:
             cross_entropy,
             (X, y),
             batch_size=batch_size,
-            epochs=1,
+            epochs=EPOCHS,
             optimizer=optimizer,
             validation=(X[:1000], y[:1000]),
             progress=True,

@@ -74,11 +74,12 @@ class Trace:
 
 @dataclass
 class _State:
-    """Where a run stands."""
+    """Where a run stands; `velocity` is None without momentum."""
 
     theta: np.ndarray
-    velocity: np.ndarray
+    velocity: np.ndarray | None
     diverged_at: np.ndarray
+    frozen: int = 0
     step: int = 0
     position: int = 0
     examples: int = 0
@@ -87,8 +88,8 @@ class _State:
     size: int = 0
 
     def copy(self):
-        arrays = ("theta", "velocity", "diverged_at")
-        return replace(self, **{name: getattr(self, name).copy() for name in arrays})
+        velocity = None if self.velocity is None else self.velocity.copy()
+        return replace(self, theta=self.theta.copy(), velocity=velocity)
 
 
 @dataclass
@@ -107,17 +108,17 @@ class Run:
         """Run from `start` through the steps of all blocks, and return the trace."""
         self.start, self.records = start, []
         self.scale = self.problem.n if isinstance(self.problem, FiniteSum) else 1
-        state = _State(start.copy(), np.zeros_like(start), np.full(start.shape[:-1], -1))
+        velocity = np.zeros_like(start) if self.momentum else None
+        state = _State(start.copy(), velocity, np.full(start.shape[:-1], -1))
         state.rate = self._rate(0)
         with np.errstate(all="ignore"):
             for block in blocks:
                 before, recorded = state.copy(), len(self.records)
-                frozen = state.diverged_at >= 0
-                if not self._make_steps(block, state, careful=bool(frozen.any())):
+                if not self._make_steps(block, state, careful=state.frozen > 0):
                     del self.records[recorded:]
                     state = before
                     self._make_steps(block, state, careful=True)
-                if (state.diverged_at >= 0).all():
+                if state.frozen == state.diverged_at.size:
                     break
             self._note(state)
         columns = [np.array(column) for column in zip(*self.records, strict=True)]
@@ -147,7 +148,7 @@ class Run:
             state.step += until
             state.position = block.start + done * block.stride
             state.examples += until * block.examples
-            if careful and (state.diverged_at >= 0).all():
+            if state.frozen == state.diverged_at.size:
                 break
         return bool(np.isfinite(state.theta).all())
 
@@ -156,7 +157,8 @@ class Run:
         theta, velocity, weights = state.theta, state.velocity, block.weights
         gradient = self.problem.weighted_gradient
         momentum, nesterov, scheduled = self.momentum, self.nesterov, callable(self.lr)
-        rate = self.lr[:, None] if isinstance(self.lr, np.ndarray) else self.lr
+        # A number too is made an array here, and not at every step.
+        rate = self.lr[:, None] if isinstance(self.lr, np.ndarray) else np.array(self.lr)
         for j in range(low, high):
             if scheduled:
                 rate = state.rate = self._rate(block.start + j * block.stride)
@@ -210,9 +212,12 @@ class Run:
         new = (state.diverged_at < 0) & ~np.isfinite(state.theta).all(axis=-1)
         if new.any() and self.on_divergence == "raise":
             raise DivergenceError(self._cause(state, new), step=state.step, theta=before)
-        state.diverged_at[new] = state.step
+        state.diverged_at = np.where(new, state.step, state.diverged_at)
         frozen = state.diverged_at >= 0
-        state.theta[frozen], state.velocity[frozen] = before[frozen], 0.0
+        state.frozen = int(frozen.sum())
+        state.theta[frozen] = before[frozen]
+        if state.velocity is not None:
+            state.velocity[frozen] = 0.0
 
     def _cause(self, state, new):
         """Say what happened, and compare the learning rate with the stability limit."""

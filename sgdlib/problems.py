@@ -210,31 +210,39 @@ class _Linear(FiniteSum):
     X = property(lambda self: self.arrays[0], doc="The (N, d) inputs.")
     y = property(lambda self: self.arrays[1], doc="The (N,) targets.")
 
+    def _predict(self, theta, X):
+        """Return the predictions z: (B,) or (R, B)."""
+        if theta.ndim == 1:
+            return X.dot(theta)  # on a small batch `dot` takes half the time of `@`
+        return theta.dot(X.T) if X.ndim == 2 else np.matvec(X, theta)
+
     def _slope(self, z, y):
-        """Return the derivative of the loss with respect to the prediction z."""
+        """Return the derivative of the loss with respect to z, in the memory of z."""
         raise TypeError(f"{type(self).__name__} does not define _slope")
 
     def row_gradients(self, theta, X, y):
         """Return ``slope_i x_i + l2 theta`` for each row."""
-        slope = self._slope(np.matvec(X, theta), y)
+        slope = self._slope(self._predict(theta, X), y)
         return slope[..., None] * X + self.l2 * theta[..., None, :]
 
     def weighted_gradient(self, theta, weights, X, y):
         """Return ``X' (weights * slope) + l2 sum(weights) theta``."""
-        slope = self._slope(X @ theta if theta.ndim == 1 else np.matvec(X, theta), y)
-        if isinstance(weights, float):
-            gradient = slope @ X if slope.ndim == 1 else np.vecmat(slope, X)
-            gradient *= weights
-        else:
+        slope, uniform = self._slope(self._predict(theta, X), y), isinstance(weights, float)
+        if not uniform:
             slope *= weights
-            gradient = np.vecmat(slope, X)
+        gradient = slope.dot(X) if X.ndim == 2 else np.vecmat(slope, X)
+        if uniform:
+            gradient *= weights
         if self.l2:
-            total = weights * y.shape[-1] if isinstance(weights, float) else weights.sum()
+            total = weights * y.shape[-1] if uniform else weights.sum()
             gradient += (self.l2 * total) * theta
         return gradient
 
-    def _penalty(self, theta):
-        return self.l2 / 2 * np.square(theta).sum(axis=-1)[..., None] if self.l2 else 0.0
+    def _penalized(self, losses, theta):
+        """Add the penalty to the losses, in place."""
+        if self.l2:
+            losses += self.l2 / 2 * np.square(theta).sum(axis=-1)[..., None]
+        return losses
 
 
 class LeastSquares(_Linear):
@@ -272,8 +280,11 @@ class LeastSquares(_Linear):
 
     def row_losses(self, theta, X, y):
         """Return half the squared residuals, plus the penalty."""
-        residuals = (theta @ X.T if X.ndim == 2 else np.matvec(X, theta)) - y
-        return 0.5 * residuals**2 + self._penalty(theta)
+        losses = self._predict(theta, X)
+        losses -= y
+        losses *= losses
+        losses *= 0.5
+        return self._penalized(losses, theta)
 
     def hessian(self, theta: np.ndarray | None = None) -> np.ndarray:
         """Return ``X'X/N + l2 I``, the same at every theta."""
@@ -326,8 +337,8 @@ class Logistic(_Linear):
 
     def row_losses(self, theta, X, y):
         """Return the cross-entropies, plus the penalty."""
-        z = theta @ X.T if X.ndim == 2 else np.matvec(X, theta)
-        return np.logaddexp(0.0, z) - y * z + self._penalty(theta)
+        z = self._predict(theta, X)
+        return self._penalized(np.logaddexp(0.0, z) - y * z, theta)
 
     def hessian(self, theta: np.ndarray) -> np.ndarray:
         """Return ``X' diag(p (1-p)) X / N + l2 I`` with ``p = sigmoid(X theta)``, (d, d)."""

@@ -3,10 +3,9 @@
 Only chapters and tests import this package; it needs Matplotlib and IPython.
 """
 
-from sgdlib.book._choices import interval
 from sgdlib.book.claims import ClaimError, claim, quote
 from sgdlib.book.datasets import Split, load_airfoil, load_digits, load_mnist1d
-from sgdlib.book.explore import explore
+from sgdlib.book.explore import explore, interval
 from sgdlib.book.figures import COLORS, begin, show
 
 __all__ = [

@@ -19,8 +19,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from sgdlib.book._choices import MAX_FRAMES, Choice, choice_from
+from sgdlib.book._choices import MAX_FRAMES, Choice, choice_from, interval
 from sgdlib.book.figures import anchor, described, draw_svg, figure_html
+
+__all__ = ["explore", "interval"]
 
 
 def explore(

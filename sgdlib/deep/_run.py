@@ -103,8 +103,8 @@ class Run:
         lr = float(self.optimizer.param_groups[0]["lr"])
         raise DivergenceError(
             f"the loss stopped being finite at step {step}, in epoch {self.epoch + 1}: the "
-            f"learning rate {lr:g} is probably above the stability limit, try {lr / 10:g}; the model is "
-            f"back at the beginning of epoch {self.epoch + 1}",
+            f"learning rate {lr:g} is probably above the stability limit, try {lr / 10:g}; the "
+            f"model is back at the beginning of epoch {self.epoch + 1}",
             step=step,
             theta=self._start_state,
         )

@@ -103,12 +103,12 @@ class Recorder:
         bad = None
         for _, group in groupby(self._pending, key=lambda pair: id(pair[1])):
             losses, weights = zip(*group, strict=True)
-            w = weights[0].double().cpu().numpy()
-            table = torch.stack(losses).double().cpu().numpy()
-            means = (table * (w / w.sum())).sum(axis=1)
+            table, real = torch.stack(losses), weights[0] != 0  # weight 0 is padding
+            size = int(real.sum())
+            table = table if size == table.shape[1] else table[:, real]
+            means = (table.sum(1, dtype=torch.float64) / size).cpu().numpy()
             if bad is None and not np.isfinite(means).all():
                 bad = self.steps + int(np.argmin(np.isfinite(means)))
-            size = int(np.count_nonzero(w))
             self._losses.append(means)
             self._sizes.append(np.full(len(means), size))
             self.steps += len(means)

@@ -94,7 +94,8 @@ class TensorBatches:
             skip = 0
             if isinstance(indices, np.ndarray):
                 indices = torch.from_numpy(np.require(indices, requirements="CW"))
-            parts = [t.index_select(0, indices).split(b) for t in self.tensors]
+            # like split, without the bookkeeping that lets autograd follow writes into a view
+            parts = [torch.unsafe_split(t.index_select(0, indices), b) for t in self.tensors]
             yield from zip(*parts, repeat(self._weights(block.weights)), strict=False)
 
     def _weights(self, weights: np.ndarray) -> torch.Tensor:

@@ -26,7 +26,7 @@ from sgdlib.deep import _inputs
 from sgdlib.deep.accumulation import Loss, accumulate_gradients
 from sgdlib.deep.loading import TensorBatches
 
-_WIDTH = 0.04  # of the smoother, as a share of the sweep: two standard deviations either side
+_WIDTH = 0.03  # of the smoother, as a share of the sweep: two standard deviations either side
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,8 @@ class RangeTest:
     smoothed
         (K,) the curve without its noise, by local straight lines.
     lowest
-        The rate at which `smoothed` is lowest: about the upper end of the useful range.
+        The rate at which `smoothed` is lowest: about the upper end of the useful range. If it is
+        the last of `lrs`, the loss was still falling: raise `high`.
     fall, stderr
         How far `smoothed` falls from the start to there, with its standard error.
     suggestion
@@ -180,7 +181,7 @@ def _ceiling(losses: np.ndarray, window: int) -> float:
 def _read(lrs: np.ndarray, losses: np.ndarray, steps: int) -> RangeTest:
     """Smooth the curve, find its lowest point, and tell whether it is a fall or noise."""
     window = steps // 10
-    calm = np.minimum(losses, _ceiling(losses, window))  # one exploding loss must not tilt the rest
+    calm = np.minimum(losses, losses[:window].max())  # one exploding loss must not tilt the rest
     x = np.log(lrs)
     smoothed, spread = local_lines(x, calm, _WIDTH * steps * (x[1] - x[0]))
     lowest = int(np.argmin(smoothed))

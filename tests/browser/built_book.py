@@ -122,16 +122,20 @@ class Book:
                     yield f"{lead}: the anchor is there {times} times"
         yield from (f"#{name} is referred to, and is there {n} times" for name, n in page.unclear)
 
-    def telling_word(self, name, names):
-        """Return the word of a page that the fewest of some pages have (of these, the commonest).
+    def is_chapter(self, name):
+        """Tell whether a page was made from a notebook."""
+        return (self.folder / "_sources" / f"{name}.ipynb").is_file()
 
-        A page that was generated (an index) is not searched: then it is a word of the first page.
+    def telling_word(self, name, names):
+        """Return the word of a page that the fewest of some pages have, and where it is found.
+
+        A page without a source (an index) is not searched: then it is a word of the first page.
         """
         if not any((self.folder / "_sources").glob(f"{name}.*")):
             name = "index"
         words = self.page(name).words
         pages = Counter(word for other in names for word in self.page(other).words)
-        return min(words, key=lambda word: (pages[word], -words[word], word))
+        return min(words, key=lambda word: (pages[word], -words[word], word)), name
 
 
 @cache

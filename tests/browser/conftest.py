@@ -2,11 +2,14 @@
 
 `browser` is a running Chromium for the whole session; `open_page(url, ...)` opens a page in a
 context of its own, closed after the test, and keeps what the page complained about and asked for.
+Longer than a test: `with opening() as open_page`.
 Without a browser the tests are skipped and say so; where `CI=true` they fail.
 """
 
 import os
 import shutil
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,9 +48,9 @@ def browser():
         running.close()
 
 
-@pytest.fixture
-def open_page(browser):
-    """Return a function that opens a page and returns it.
+@contextmanager
+def opener(browser):
+    """Give a function that opens a page and returns it.
 
     The page has two more attributes: `complaints` (errors and warnings of its console, failed
     scripts) and `asked` (the addresses it requested).
@@ -77,6 +80,19 @@ def open_page(browser):
         page.goto(url.as_uri() if isinstance(url, Path) else url)
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    try:
+        yield open_page
+    finally:
+        for context in contexts:
+            context.close()
+
+
+@pytest.fixture(scope="session")
+def opening(browser):
+    return partial(opener, browser)
+
+
+@pytest.fixture
+def open_page(opening):
+    with opening() as open_page:
+        yield open_page

@@ -1,4 +1,4 @@
-"""What every page must keep, as functions that say what is wrong with an open page."""
+"""What every page must keep: each rule is a function that says what is wrong with an open page."""
 
 import json
 import re
@@ -6,30 +6,41 @@ import statistics
 
 import nbformat
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import TimeoutError as Timeout
 
-KILOBYTES, KILOBYTES_WITH_FRAMES = 400, 900  # gzip, with all that the page loads
+KILOBYTES, KILOBYTES_WITH_FRAMES = 400, 900  # gzip, with all that a page loads
 FRAME_MILLISECONDS = 50
-PHONE, DESK = 390, 1280  # pixels
+DESK, PHONE = 1280, 390  # pixels
+LAUNCHERS = ("mybinder.org", "colab.research.google.com")
+COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 
-NAMELESS = """() => [...document.querySelectorAll("img, svg")].filter((image) => {
-    if (image.closest("[aria-hidden=true], math") || image.parentElement.closest("svg")) return false;
-    const label = image.getAttribute("aria-label") || image.getAttribute("alt");
-    if (image.tagName !== "IMG" && image.getAttribute("role") !== "img") return true;
-    return !(label || "").trim();
-}).concat([...document.querySelectorAll(".explore template")].filter(
-    (template) => !template.content.querySelector("svg[role=img][aria-label]")
-)).map((image) => image.outerHTML.slice(0, 150))"""
+UNFOLD = """() => {
+    document.querySelectorAll("details").forEach((box) => { box.open = true; });
+    document.querySelectorAll(".toggle-hidden > .admonition-title").forEach((e) => e.click());
+}"""
 
-# An element that scrolls is a box: what is in it may be wider. So is one that nobody sees.
+# An icon in a button needs no name: the button has one, which axe-core looks at.
+NAMELESS = """() => {
+    const images = [...document.querySelectorAll("img, svg")].filter((image) => {
+        if (image.closest("[aria-hidden=true], math, .explore-frame svg svg")) return false;
+        if (image.tagName === "IMG") return !image.alt.trim();
+        if (image.closest("button, summary") || image.parentElement.closest("svg")) return false;
+        return image.getAttribute("role") !== "img" || !image.getAttribute("aria-label")?.trim();
+    });
+    const frames = [...document.querySelectorAll(".explore template")].filter((template) =>
+        !template.content.querySelector("svg[role=img]")?.getAttribute("aria-label")?.trim());
+    return [...images, ...frames].map((image) => image.outerHTML.slice(0, 150));
+}"""
+
+# An element that scrolls is a box: what is in it may be wider. Text for the ear only is no matter.
 WIDE = """() => {
     const found = [];
     const look = (element) => {
         const box = element.getBoundingClientRect(), style = getComputedStyle(element);
-        if (style.display === "none" || style.visibility === "hidden") return;
+        if (!element.checkVisibility({visibilityProperty: true}) && !element.childElementCount) return;
         if (box.width > 1 && box.right > innerWidth + 1) {
             found.push(`${Math.round(box.right)} px: ${element.outerHTML.slice(0, 150)}`);
-        } else if (!/auto|scroll/.test(style.overflowX) && !(box.width <= 1 && style.overflowX === "hidden")
-                   && element.tagName !== "svg") {
+        } else if (!/auto|scroll/.test(style.overflowX) && box.width !== 1 && element.tagName !== "svg") {
             [...element.children].forEach(look);
         }
     };
@@ -38,29 +49,48 @@ WIDE = """() => {
     return width > innerWidth ? [`the page is ${width} px wide`, ...found] : found;
 }"""
 
-UNFOLD = """() => {
-    document.querySelectorAll("details").forEach((box) => { box.open = true; });
-    document.querySelectorAll(".toggle.toggle-hidden > .toggle-button, .toggle-hidden > .toggle-button")
-        .forEach((button) => button.click());
-    return document.querySelectorAll(".toggle-hidden").length;
+# Of texts that look alike (colour, size, ground) three are enough to measure the contrast.
+SAMPLE = """async () => {
+    await Promise.allSettled(document.getAnimations().map((animation) => animation.finished));
+    const grounds = new Map([[document, ""]]), seen = {};
+    const ground = (element) => {
+        if (!grounds.has(element)) {
+            const {backgroundColor, opacity, filter} = getComputedStyle(element);
+            const clear = backgroundColor === "rgba(0, 0, 0, 0)" && opacity === "1" && filter === "none";
+            const own = clear ? "" : [backgroundColor, opacity, filter].join();
+            grounds.set(element, ground(element.parentNode) + own);
+        }
+        return grounds.get(element);
+    };
+    document.querySelectorAll("[data-sample]").forEach((e) => e.removeAttribute("data-sample"));
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const element = texts.currentNode.parentElement;
+        if (!texts.currentNode.data.trim() || element.closest("svg, .katex-mathml")) continue;
+        if (!element.checkVisibility({visibilityProperty: true})) continue;
+        const {color, fontSize, fontWeight, textDecorationLine} = getComputedStyle(element);
+        const look = [color, fontSize, fontWeight, textDecorationLine, ground(element)];
+        look.push(element.tagName === "A");
+        seen[look] = (seen[look] || 0) + 1;
+        if (seen[look] <= 3) element.dataset.sample = "";
+    }
 }"""
 
-# How long each control of a figure takes from one value to the next, layout included.
+# How long a figure takes from one value of a control to the next, layout included.
 TIMES = """async (figure) => {
     const times = [];
-    for (let i = 0; i < 8; i++) {
+    for (let i = 0; i < 6; i++) {
         for (const input of figure.querySelectorAll(".explore-input")) {
-            const count = JSON.parse(input.dataset.values).length;
             await new Promise(requestAnimationFrame);
             const start = performance.now();
             if (input.tagName === "BUTTON") {
                 input.click();
             } else {
-                input.value = (Number(input.value) + 1) % count;
+                input.value = (Number(input.value) + 1) % JSON.parse(input.dataset.values).length;
                 input.dispatchEvent(new Event("input", {bubbles: true}));
             }
-            document.documentElement.getBoundingClientRect();
-            figure.querySelector("svg")?.getBoundingClientRect();
+            document.body.getBoundingClientRect();
+            figure.querySelector("svg").getBoundingClientRect();
             times.push(performance.now() - start);
         }
     }
@@ -68,109 +98,153 @@ TIMES = """async (figure) => {
 }"""
 
 
-def hosts(page, address):
-    """No request to another host."""
+def other_hosts(page, address):
+    """Nothing is asked of another host."""
     own = (address, "data:", "blob:")
     return [f"asks {url}" for url in page.asked if not url.startswith(own)]
 
 
 def accessible(page, theme, width):
-    """What axe-core finds in a theme, at a width."""
+    """What axe-core finds in a theme, at a width.
+
+    The themes differ in their colours only, so in the dark one the rules about colours are enough.
+    """
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=theme)
     page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
-    found = Axe().run(page).response["violations"]
+    page.evaluate(SAMPLE)
+    sample = {"include": [["[data-sample]"]]}
+    found = violations(page, sample, {"runOnly": COLOUR_RULES})
+    if theme == "light":
+        others = {rule: {"enabled": False} for rule in COLOUR_RULES}
+        found += violations(page, None, {"rules": others})
+    return [f"{theme}, {width} px: {violation}" for violation in found]
+
+
+def violations(page, context=None, options=None):
+    """What axe-core finds, an item for each element."""
+    found = Axe().run(page, context, {"resultTypes": ["violations"], **(options or {})})
     return [
-        f"{theme}, {width} px: {violation['help']}: {node['html'][:150]}"
-        for violation in found
+        f"{violation['help']}: {node['html'][:150]}"
+        for violation in found.response["violations"]
         for node in violation["nodes"]
     ]
 
 
-def weight(without_frames, with_frames):
-    """At most 400 kB without the frames of live figures, 900 kB with them."""
+def heavy(without_frames, with_frames):
+    """At most 400 kB without the frames of live figures, and 900 kB with them."""
     if without_frames > KILOBYTES:
         yield f"{without_frames:.0f} kB without frames, at most {KILOBYTES} are allowed"
     if with_frames > KILOBYTES_WITH_FRAMES:
         yield f"{with_frames:.0f} kB with frames, at most {KILOBYTES_WITH_FRAMES} are allowed"
 
 
-def found_by_search(page, word, name, seconds=15):
-    """The search field of a page leads to a list with a page that has the word."""
-    page.locator(".search-button__button:visible").first.click()
-    page.locator("input[name=q]:visible").first.fill(word)
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/search.html?q=*")
-    result = page.locator(f'#search-results a[href*="{name}.html"]').first
+def search(page, word, name, seconds=20):
+    """The search field of a page leads to a list with the page that has the word."""
     try:
+        page.locator(".search-button__button:visible").first.click(timeout=1000 * seconds)
+        field = page.locator("#pst-search-dialog input[name=q]")
+        field.fill(word, timeout=1000 * seconds)
+        field.press("Enter")
+        result = page.locator(f'#search-results li a[href*="{name}.html"]').first
         result.wait_for(timeout=1000 * seconds)
-    except TimeoutError:
-        return [f"the search for {word!r} does not find {name}"]
+    except Timeout:
+        return [f"searching for {word!r} does not find {name}"]
     return []
 
 
-def downloads(page, ending):
-    """The page's source can be saved with the button above it, and a notebook is a notebook."""
-    link = page.locator(f'.bd-header-article a[href$="{ending}"]')
+def notebook(page):
+    """The button above a chapter saves its notebook, and that is one."""
+    link = page.locator('.dropdown-download-buttons a[href$=".ipynb"]')
     if link.count() != 1:
-        return [f"{link.count()} links to download the {ending}"]
+        return [f"{link.count()} buttons to download the notebook"]
     page.locator(".dropdown-download-buttons > button").click()
     with page.expect_download() as download:
         link.click()
-    text = download.value.path().read_text(encoding="utf-8")
-    if ending == ".ipynb":
-        return invalid(text)
-    return [] if text.strip() else ["what is downloaded is empty"]
+    return invalid(download.value.path().read_text(encoding="utf-8"))
 
 
 def invalid(text):
     """Say why a text is no notebook."""
     try:
-        notebook = json.loads(text)
-        nbformat.validate(notebook)
+        content = json.loads(text)
+        nbformat.validate(content)
     except (json.JSONDecodeError, nbformat.ValidationError) as error:
         return [f"the notebook is not valid: {str(error)[:150]}"]
-    return [] if notebook["cells"] else ["the notebook has no cells"]
+    return [] if content["cells"] else ["the notebook has no cells"]
 
 
 def launch_buttons(html, configured):
-    """Buttons for Binder and Colab where the repository has an address, and only there."""
-    hosts = ("mybinder.org", "colab.research.google.com")
-    leads = re.findall(r"href=\"https?://([^/\"]+)", html)
-    there = [host for host in hosts if host in leads]
-    return [] if there == (list(hosts) if configured else []) else [f"launch buttons: {there}"]
+    """Binder and Colab have a button where the repository has an address, and only there."""
+    hosts = re.findall(r"href=\"https?://([^/\"]+)", html)
+    there = [host for host in LAUNCHERS if host in hosts]
+    return [] if there == (list(LAUNCHERS) if configured else []) else [f"buttons for {there}"]
 
 
-class LiveFigure:
-    """A figure that `explore` drew, in an open page."""
-
-    def __init__(self, figure):
-        self.figure = figure
-        self.name = figure.get_attribute("id") or figure.locator("svg").first.get_attribute(
-            "aria-label"
-        )
-        self.controls = figure.locator(".explore-input").all()
-
-    def frame(self):
-        return self.figure.locator(".explore-frame").inner_html()
-
-    def problems(self, page):
-        """Move each control by keyboard and mouse; measure."""
-        for control in self.controls:
+def moves(page):
+    """Every control of every live figure changes its frame, by keyboard and by mouse."""
+    for figure in page.locator("figure.explore").all():
+        place = figure.locator(".explore-frame")
+        for control in figure.locator(".explore-input").all():
             values = json.loads(control.get_attribute("data-values"))
-            tag = control.evaluate("e => e.tagName")
-            move = {"INPUT": self._slide, "SELECT": self._select, "BUTTON": self._press}[tag]
-            for what, at, shown, changed in move(page, control, values):
-                if int(control.input_value() if tag != "BUTTON" else control.get_attribute("value")) != at:
-                    yield what
+            output = figure.locator(f"output[for='{control.get_attribute('id')}']")
+            for gesture, do, goal in gestures(control, len(values)):
+                frame = place.evaluate_handle("place => place.firstElementChild")
+                before = int(control.evaluate("control => control.value"))
+                do()
+                at = int(control.evaluate("control => control.value"))
+                stays = place.evaluate("(place, old) => place.firstElementChild === old", frame)
+                texts = (values[at], f"draw {at + 1} of {len(values)}")
+                if at != goal or stays != (at == before):
+                    text = "the same frame" if stays else "another frame"
+                    yield f"{label(figure)}, {gesture}: at {at} of {goal}, with {text}"
+                elif output.count() and output.text_content() not in texts:
+                    yield f"{label(figure)}, {gesture}: shows {output.text_content()!r}"
+
+
+def gestures(control, count):
+    """Yield what a reader can do with a control, and the position where that leads."""
+    last, kind = count - 1, control.evaluate("control => control.tagName")
+    if kind == "BUTTON":
+        yield "Enter", lambda: control.press("Enter"), 1
+        yield "Space", lambda: control.press("Space"), 2 % count
+        yield "a click", lambda: control.click(), 3 % count
+        return
+    more, less = ("ArrowRight", "ArrowLeft") if kind == "INPUT" else ("ArrowDown", "ArrowUp")
+    for key, goal in [("End", last), (less, last - 1), ("Home", 0), (more, 1)]:
+        yield key, lambda key=key: control.press(key), goal
+    if kind == "SELECT":
+        yield "the menu", lambda: control.select_option(index=last), last
+    else:
+        box = control.bounding_box()
+        right = {"x": box["width"] - 2, "y": box["height"] / 2}
+        yield "a click at the left end", lambda: control.click(position={**right, "x": 2}), 0
+        yield "a click at the right end", lambda: control.click(position=right), last
+
+
+def label(figure):
+    """What a live figure is called in a message."""
+    return figure.get_attribute("id") or "a figure without a name"
+
+
+def frame_times(page):
+    """Return the median time in ms that each live figure takes to show another frame."""
+    figures = page.locator("figure.explore").all()
+    return {label(figure): statistics.median(figure.evaluate(TIMES)) for figure in figures}
+
+
+def slow(times):
+    """A frame changes within 50 ms."""
+    for name, time in times.items():
+        if time > FRAME_MILLISECONDS:
+            yield f"{name}: {time:.0f} ms for a frame, at most {FRAME_MILLISECONDS} are allowed"
 
 
 def still(page, how):
-    """Every live figure shows a frame, and none of its controls."""
+    """Every live figure shows a frame, and none of its controls, which would do nothing."""
     for figure in page.locator("figure.explore").all():
-        name = figure.get_attribute("id")
         box = figure.locator(".explore-frame svg").first.bounding_box()
         if not box or box["width"] < 100 or box["height"] < 50:
-            yield f"{name}: no frame is seen {how}"
+            yield f"{label(figure)}: no frame is seen {how}"
         if figure.locator(".explore-controls").is_visible():
-            yield f"{name}: controls that do nothing are seen {how}"
+            yield f"{label(figure)}: dead controls are seen {how}"
