@@ -1,0 +1,104 @@
+"""All traps of the book on one page: what is often said, and where the book measures it.
+
+A trap is an admonition whose title begins with "Trap:". The directive ``{corrections}`` lists all
+of them, chapter by chapter, each with a link to the place that puts it right. Like the claims,
+they are kept in Sphinx's environment by page, so that incremental builds are right.
+"""
+
+from claims_ledger import reading_order
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+PREFIX = "Trap:"
+
+
+class corrections(nodes.General, nodes.Element):
+    """Stands for the list until every page has been read."""
+
+
+class Corrections(SphinxDirective):
+    """``{corrections}``: the list of all traps."""
+
+    def run(self):
+        """Leave a placeholder and remember the page."""
+        self.env.corrections_pages.add(self.env.docname)
+        return [corrections()]
+
+
+def collect(app, doctree):
+    """Keep the titles of one page's traps, and give each trap an anchor."""
+    found = {}
+    for box in doctree.findall(nodes.admonition):
+        title = box.next_node(nodes.title)
+        if title is None or not title.astext().startswith(PREFIX):
+            continue
+        said = nodes.title("", "", *(child.deepcopy() for child in title.children))
+        anchor = "trap-" + nodes.make_id(title.astext().removeprefix(PREFIX))
+        box["ids"].append(anchor)
+        found[anchor] = said
+    app.env.traps[app.env.docname] = found
+
+
+def start(app, env, docnames):
+    """Give a new environment its places for traps and for pages that list them."""
+    env.traps = getattr(env, "traps", {})
+    env.corrections_pages = getattr(env, "corrections_pages", set())
+
+
+def purge(app, env, docname):
+    """Forget a page that is read again or has left the book."""
+    getattr(env, "traps", {}).pop(docname, None)
+    getattr(env, "corrections_pages", set()).discard(docname)
+
+
+def merge(app, env, docnames, other):
+    """Take over what a parallel reader found."""
+    env.traps.update({name: other.traps[name] for name in docnames})
+    env.corrections_pages |= other.corrections_pages & set(docnames)
+
+
+def updated(app, env):
+    """Write the list anew in every build: any chapter's traps may have moved."""
+    return sorted(env.corrections_pages)
+
+
+def fill(app, doctree, docname):
+    """Put the list in place of each placeholder."""
+    env = app.env
+    for node in list(doctree.findall(corrections)):
+        entries = nodes.definition_list()
+        for page in reading_order(env):
+            traps = env.traps.get(page)
+            if not traps:
+                continue
+            chapter = nodes.Text(env.titles[page].astext())
+            term = nodes.term("", "", make_refnode(app.builder, docname, page, "", chapter))
+            items = nodes.bullet_list()
+            for anchor, title in traps.items():
+                said = nodes.inline("", "", *(child.deepcopy() for child in title.children))
+                _without_prefix(said)
+                link = make_refnode(app.builder, docname, page, anchor, said)
+                items += nodes.list_item("", nodes.paragraph("", "", link))
+            entries += nodes.definition_list_item("", term, nodes.definition("", items))
+        node.replace_self(entries)
+
+
+def _without_prefix(node):
+    """Take "Trap: " from the beginning of the node's text, and begin with a capital."""
+    first = next(node.findall(nodes.Text))
+    text = first.astext().removeprefix(PREFIX).lstrip()
+    first.parent.replace(first, nodes.Text(text[:1].upper() + text[1:]))
+
+
+def setup(app):
+    """Register the directive and the events."""
+    app.add_node(corrections)
+    app.add_directive("corrections", Corrections)
+    app.connect("env-before-read-docs", start)
+    app.connect("env-purge-doc", purge)
+    app.connect("env-merge-info", merge)
+    app.connect("doctree-read", collect)
+    app.connect("env-updated", updated)
+    app.connect("doctree-resolved", fill)
+    return {"version": "1", "env_version": 1, "parallel_read_safe": True}

@@ -1,0 +1,40 @@
+"""The page of all traps: in reading order, with links, right after an incremental build."""
+
+import pytest
+from small_book import SmallBook
+
+PAGE = '# {}\n\n:::{{admonition}} Trap: "{}"\n:class: warning\nIt is otherwise.\n:::\n'
+
+
+@pytest.fixture
+def book(tmp_path):
+    book = SmallBook(tmp_path, "corrections", myst_enable_extensions=["colon_fence"])
+    book.write(
+        one=PAGE.format("First", "batches are equal"),
+        two=PAGE.format("Second", "noise is white"),
+        zlist="# Corrections\n\n```{corrections}\n```\n",
+    )
+    return book
+
+
+def test_every_trap_is_listed_with_a_link_to_its_place(book):
+    assert book.passes()
+    page = book.page("zlist")
+    assert 'href="one.html#trap-batches-are-equal"' in page
+    assert 'id="trap-batches-are-equal"' in book.page("one")
+    assert "Trap:" not in page
+    assert page.index("batches are equal") < page.index("noise is white")
+
+
+def test_a_changed_trap_changes_the_page_in_an_incremental_build(book):
+    assert book.passes()
+    book.write(one=PAGE.format("First", "epochs are short"))
+    assert book.passes()
+    assert "epochs are short" in book.page("zlist")
+    assert "batches are equal" not in book.page("zlist")
+
+
+def test_other_admonitions_are_not_listed(book):
+    book.write(two="# Second\n\n:::{admonition} Answer\nNo.\n:::\n")
+    assert book.passes()
+    assert "Answer" not in book.page("zlist")
