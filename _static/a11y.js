@@ -8,11 +8,19 @@ document.addEventListener("DOMContentLoaded", () => {
     e.parentElement.setAttribute("aria-label", "Home");
   }
   for (const e of all(".citation-list, .citation-list .citation")) e.removeAttribute("role");
+  for (const e of all("th:has(math)")) {
+    const formula = e.querySelector(".math").textContent;
+    if (e.textContent.trim() === formula.trim()) e.setAttribute("aria-label", e.querySelector("math").textContent);
+  }
 
-  // search results quote a formula once, not twice (it is in the page for the eye and for the ear)
+  // search results quote a formula once, not twice (it is in the page for the eye and for the ear),
+  // and find the place of a name with dots in it
   if (typeof Search !== "undefined") {
     const text = Search.htmlToText;
-    Search.htmlToText = (html, anchor) => text(html.replace(/<math[\s>].*?<\/math>/gs, ""), anchor);
+    Search.htmlToText = (html, anchor) => text(
+      html.replace(/<math[\s>].*?<\/math>/gs, ""),
+      anchor && "#" + CSS.escape(anchor.slice(1)),
+    );
   }
 
   // a box that scrolls can be reached by the keyboard

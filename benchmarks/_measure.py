@@ -29,33 +29,60 @@ class Comparison:
 class Result:
     """One line of the table: what was compared with what, the ratio, and what it should be.
 
-    `goal` is a bound on the ratio, from above if `at_most`, otherwise from below.
+    `goal` is a bound on the ratio, from above if `at_most`, otherwise from below; None for a
+    comparison that is there to be known, as with compiled code.
     """
 
     name: str
     peer: str
     ratio: float
     quartiles: tuple[float, float]
-    goal: float
+    goal: float | None
     units: str
     at_most: bool = False
+    repeats: int = 1
 
     @classmethod
-    def faster(cls, name: str, peer: str, comparison: Comparison, goal: float) -> Result:
+    def faster(
+        cls, name: str, peer: str, comparison: Comparison, goal: float | None = None
+    ) -> Result:
         """Make the line for "so many times as fast as the peer"."""
         low, middle, high = comparison.ratio
-        return cls(name, peer, middle, (low, high), goal, "times as fast")
+        units = "times as fast"
+        return cls(name, peer, middle, (low, high), goal, units, repeats=comparison.repeats)
 
     @classmethod
     def overhead(cls, name: str, peer: str, comparison: Comparison, goal: float) -> Result:
         """Make the line for "takes so many times as long as the peer, at most"."""
         low, middle, high = comparison.ratio
-        return cls(name, peer, 1 / middle, (1 / high, 1 / low), goal, "times as long", True)
+        spread = (1 / high, 1 / low)
+        return cls(name, peer, 1 / middle, spread, goal, "times as long", True, comparison.repeats)
 
     @property
-    def met(self) -> bool:
-        """Whether the median reaches the goal."""
+    def met(self) -> bool | None:
+        """Whether the median reaches the goal; None without a goal."""
+        if self.goal is None:
+            return None
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
+
+    def __str__(self) -> str:
+        low, high = self.quartiles
+        line = f"{self.name:36s} {self.ratio:9.4g} {self.units:14s} [{low:.4g}, {high:.4g}]"
+        if self.goal is not None:
+            sign = "<=" if self.at_most else ">="
+            line += f"  goal {sign} {self.goal:g}: {'reached' if self.met else 'MISSED'}"
+        return f"{line}  ({self.peer})"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A comparison that could not be made here, and what it would have needed."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name:36s}   skipped: {self.why}"
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
@@ -91,21 +118,18 @@ def compare(
     return Comparison(ours_, peer_, ratio, repeats)
 
 
-def report(title: str, results: Sequence[Result], argv: Sequence[str] | None = None) -> None:
+def report(
+    title: str, results: Sequence[Result | Skipped], argv: Sequence[str] | None = None
+) -> None:
     """Print the table, and write it as JSON where `--json FILE` asks for it."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--json", metavar="FILE", help="also write the results there")
     file = parser.parse_args(argv).json
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
-    print(f"{title}  (load {load})")
-    width = max(len(r.name) for r in results)
-    for r in results:
-        low, high = r.quartiles
-        sign = "<=" if r.at_most else ">="
-        print(
-            f"{r.name:{width}s}  {r.ratio:8.4g} {r.units}  [{low:.4g}, {high:.4g}]  "
-            f"goal {sign} {r.goal:g}  {'met' if r.met else 'MISSED'}  (peer: {r.peer})"
-        )
+    load = round(os.getloadavg()[0], 2)
+    print(f"{title}  (load {load})", *results, sep="\n")
     if file:
+        measured = [asdict(r) | {"met": r.met} for r in results if isinstance(r, Result)]
+        skipped = [asdict(r) for r in results if isinstance(r, Skipped)]
+        data = {"title": title, "load": load, "results": measured, "skipped": skipped}
         with open(file, "w", encoding="utf-8") as out:
-            json.dump([asdict(r) for r in results], out, indent=1)
+            json.dump(data, out, indent=1)

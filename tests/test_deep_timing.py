@@ -85,9 +85,9 @@ def test_report_prints_and_writes(tmp_path, capsys):
     ]
     report("Loading", results, ["--json", str(tmp_path / "out.json")])
     printed = capsys.readouterr().out
-    assert "met" in printed.splitlines()[1]
+    assert "MISSED" not in printed.splitlines()[1]
     assert "MISSED" in printed.splitlines()[2]
-    written = json.loads((tmp_path / "out.json").read_text())
+    written = json.loads((tmp_path / "out.json").read_text())["results"]
     assert written[0]["name"] == "batches"
     assert written[0]["quartiles"] == [48.0, 52.0]
     assert set(written[1]) >= {"name", "peer", "ratio", "quartiles", "goal", "units"}

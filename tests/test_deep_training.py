@@ -397,6 +397,20 @@ def test_bad_input_is_named_before_any_work(data, options, error, message):
     assert torch.equal(parameters(model), before)
 
 
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ((X, LABELS[:5]), {}, "equal numbers of rows, got 83, 5"),
+        ((BAD, LABELS), {}, "got nan at index"),
+        ((X, LABELS), {"batch_size": 0}, "batch_size=0"),
+        ((X, LABELS), {"precision": "half"}, "precision='half'"),
+    ],
+)
+def test_bad_input_to_evaluate(data, options, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(network(), cross_entropy, data, **options)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there():
     with pytest.raises(ValueError, match="device='cuda': expected a device of this machine"):

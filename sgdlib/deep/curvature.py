@@ -29,7 +29,8 @@ class HessianEigenvalues:
     residuals
         (k,) norms ``|H v - lambda v|`` for the unit eigenvectors found.
     eigenvectors
-        (k, P), one row per eigenvalue, over all P parameters in the order of `parameters()`.
+        (k, P), one row per eigenvalue, over all P parameters that ask for a gradient, in the order
+        of `parameters()`.
     products
         Number of Hessian-vector products used.
     converged
@@ -63,7 +64,7 @@ def hessian_product(
     data
         Inputs and targets, on the model's device.
     vector
-        (P,), P being the number of parameters.
+        (P,), P being the number of parameters that ask for a gradient.
     batch_size
         Examples differentiated at once: bounds the memory, does not change the result.
 
@@ -71,7 +72,7 @@ def hessian_product(
     -----
     Pearlmutter (1994). Used in the chapter *Flat minima and implicit regularization*.
     """
-    parameters = list(model.parameters())
+    parameters = _trained(model)
     sizes = [p.numel() for p in parameters]
     if vector.shape != (sum(sizes),):
         raise ValueError(f"vector: expected shape ({sum(sizes)},), got {tuple(vector.shape)}")
@@ -81,11 +82,21 @@ def hessian_product(
         losses = loss(model(part[0]), *part[1:])
         check_losses(losses, (len(part[0]),))
         mean = losses.sum() / len(data[0])
-        gradients = torch.autograd.grad(mean, parameters, create_graph=True)
+        gradients = torch.autograd.grad(mean, parameters, create_graph=True, materialize_grads=True)
         along = sum((g * v).sum() for g, v in zip(gradients, directions, strict=True))
+        if not along.requires_grad:  # the gradient is constant: no curvature in this part
+            continue
         second = torch.autograd.grad(along, parameters, materialize_grads=True)
         product += torch.cat([s.flatten() for s in second]).detach()
     return product
+
+
+def _trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """Return the parameters that ask for a gradient; a frozen layer has none."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("model: expected parameters that ask for a gradient, got none")
+    return parameters
 
 
 def hessian_eigenvalues(
@@ -105,7 +116,7 @@ def hessian_eigenvalues(
     model, loss, data, batch_size
         As in `hessian_product`; the model is put into evaluation mode for the while.
     k
-        How many, fewer than the number of parameters.
+        How many, at most the number of parameters.
     tol
         Relative accuracy asked of each eigenvalue.
     rng
@@ -138,9 +149,9 @@ def hessian_eigenvalues(
     _inputs.check_data("data", data)
     tol = _check.number("tol", tol, above=0, below=1)
     batch_size = _check.integer("batch_size", batch_size)
-    parameters = list(model.parameters())
+    parameters = _trained(model)
     count = sum(p.numel() for p in parameters)
-    k = _check.integer("k", k, high=count - 1)
+    k = _check.integer("k", k, high=count)
     device, dtype = parameters[0].device, parameters[0].dtype
     data = [t.to(device) for t in data]
     products = 0
@@ -166,6 +177,8 @@ def hessian_eigenvalues(
             matrix = np.array([times(e) for e in np.eye(count)])
             values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
             values, vectors = values[-k:], vectors[:, -k:]
+        elif not first.any():  # of a random vector: there is no curvature at all
+            values, vectors = np.zeros(k), np.eye(count)[:, :k]
         else:
             operator = LinearOperator((count, count), matvec=times, dtype=np.float64)
             values, vectors = eigsh(operator, k=k, which="LA", tol=tol / 10, v0=start)

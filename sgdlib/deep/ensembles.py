@@ -79,9 +79,12 @@ class Ensemble:
         self.models = list(models)
         if not self.models:
             raise ValueError("models: expected at least one, got none")
+        if len({id(m) for m in self.models}) < len(self.models):
+            raise ValueError("models: expected different objects, got one of them twice")
         shapes = [{k: tuple(p.shape) for k, p in m.named_parameters()} for m in self.models]
         for i, s in enumerate(shapes):
-            if s != shapes[0] or type(self.models[i]) is not type(self.models[0]):
+            # The printed form knows the layers and their options: ReLU is not Tanh.
+            if s != shapes[0] or repr(self.models[i]) != repr(self.models[0]):
                 raise ValueError(f"models[{i}]: expected the architecture of models[0]")
         buffer = next((name for name, _ in self.models[0].named_buffers()), None)
         if buffer is not None:
@@ -122,14 +125,16 @@ class Ensemble:
 
 def _batched_layers(model: nn.Module) -> list[tuple] | None:
     """Return the layers as functions of stacked parameters, or None if some have no such form."""
-    if not isinstance(model, nn.Sequential | nn.Linear):
+    if type(model) not in (nn.Sequential, nn.Linear):  # a subclass may have its own forward
         return None
-    named = [("", model)] if isinstance(model, nn.Linear) else list(model.named_children())
-    layers = []
-    for name, module in named:
-        if isinstance(module, nn.Linear):
+    # `named_children` would leave out a layer that is used twice.
+    named = [("", model)] if type(model) is nn.Linear else list(model._modules.items())
+    layers, first = [], {}
+    for place, module in named:
+        name = first.setdefault(module, place)  # where its parameters are listed
+        if type(module) is nn.Linear:
             layers.append((_linear, f"{name}." if name else ""))
-        elif isinstance(module, _ELEMENTWISE):
+        elif type(module) in _ELEMENTWISE:
             layers.append((lambda x, _, module: module(x), module))
         elif type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
             layers.append((lambda x, *_: x.flatten(2), name))
@@ -205,6 +210,7 @@ def train_ensemble(
     """
     ensemble = Ensemble(models, device)
     _inputs.check_data("data", data)
+    batch_size = _check.integer("batch_size", batch_size)
     epochs = _check.integer("epochs", epochs)
     momentum = _check.number("momentum", momentum, at_least=0, below=1)
     weight_decay = _check.number("weight_decay", weight_decay, at_least=0)
@@ -217,6 +223,8 @@ def train_ensemble(
     checked = {"data": data} if validation is None else {"data": data, "validation": validation}
     _inputs.check_fit(ensemble.models[0].to(data[0].device), loss, checked, "float32")
     data = [t.to(ensemble.device) for t in data]
+    for model in ensemble.models:
+        model.train()
     limit = _CPU_ROWS if ensemble.device.type == "cpu" else _GPU_ROWS
     together = min(count, max(1, limit // batch_size))
 
@@ -225,11 +233,12 @@ def train_ensemble(
         which = slice(start, min(start + together, count))
         # Views, so that the in-place update moves the ensemble's own parameters.
         part = {name: p.data[which].requires_grad_() for name, p in ensemble.parameters.items()}
+        like = next(iter(part.values()))
         velocity = {name: torch.zeros_like(p) for name, p in part.items()}
         for epoch in range(epochs):
             total = torch.zeros(which.stop - start, device=ensemble.device, dtype=torch.float64)
             weight_sum, position = 0.0, 0
-            for indices, weights in _steps(orders[which], epoch, ensemble.device):
+            for indices, weights in _steps(orders[which], epoch, like):
                 progress = epoch + position / len(data[0])
                 rate = np.broadcast_to(rates(progress), (count,))[which]
                 batch = [t.index_select(0, indices.flatten()) for t in data]
@@ -255,27 +264,40 @@ def evaluate_ensemble(
     _inputs.check_data("data", data)
     count, rows = len(ensemble), max(1, 200_000 // len(ensemble))
     total, hits, labels = np.zeros(count), np.zeros(count), False
-    with torch.inference_mode():
-        for part in zip(*(t.split(rows) for t in data), strict=True):
-            x, *targets = (t.to(ensemble.device) for t in part)
-            outputs = ensemble(x.expand(count, *x.shape)).flatten(0, 1)
-            repeated = [t.expand(count, *t.shape).flatten(0, 1) for t in targets]
-            each = loss(outputs, *repeated).view(count, -1)
-            total += each.double().sum(dim=1).cpu().numpy()
-            labels = is_classification(outputs, repeated)
-            if labels:
-                right = outputs.argmax(dim=1) == repeated[0]
-                hits += right.view(count, -1).sum(dim=1).cpu().numpy()
+    one = ensemble.models[0]
+    modes = {module: module.training for module in one.modules()}
+    one.eval()
+    try:
+        with torch.inference_mode():
+            for part in zip(*(t.split(rows) for t in data), strict=True):
+                x, *targets = (t.to(ensemble.device) for t in part)
+                outputs = ensemble(x.expand(count, *x.shape)).flatten(0, 1)
+                repeated = [t.expand(count, *t.shape).flatten(0, 1) for t in targets]
+                each = loss(outputs, *repeated).view(count, -1)
+                total += each.double().sum(dim=1).cpu().numpy()
+                labels = is_classification(outputs, repeated)
+                if labels:
+                    right = outputs.argmax(dim=1) == repeated[0]
+                    hits += right.view(count, -1).sum(dim=1).cpu().numpy()
+    finally:
+        for module, training in modes.items():
+            module.training = training
     n = len(data[0])
     return total / n, hits / n if labels else None
 
 
-def _steps(orders, epoch, device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield the indices (G, B) and the weights (B,) of each step of `epoch` for a group."""
+def _steps(orders, epoch, like) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the indices (G, B) and the weights (B,) of each step of `epoch` for a group.
+
+    Device and precision are those of the tensor `like`.
+    """
+    device, dtype = like.device, like.dtype
     for blocks in zip(*(order.blocks(epoch, device=device) for order in orders), strict=True):
         # (G, k, B): the same number of batches for each network
-        stacked = torch.stack([torch.as_tensor(b.indices) for b in blocks]).to(device)
-        weights = torch.tensor(blocks[0].weights, dtype=torch.float32, device=device)
+        parts = [b.indices for b in blocks]
+        on_device = isinstance(parts[0], torch.Tensor)
+        stacked = torch.stack(parts) if on_device else torch.from_numpy(np.stack(parts)).to(device)
+        weights = torch.tensor(blocks[0].weights, dtype=dtype, device=device)
         for indices in stacked.unbind(dim=1):
             yield indices, weights
 

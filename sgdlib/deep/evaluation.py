@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from sgdlib import _check
+from sgdlib.deep._data import check_data
 from sgdlib.deep.accumulation import PRECISIONS, Loss, check_losses, forward
 
 
@@ -59,6 +60,15 @@ def evaluate(
     precision
         ``"float32"`` (the model's own type) or ``"bf16"`` (autocast).
 
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the data differ in length, are empty or not finite, or the loss is not per example.
+
     Notes
     -----
     Used in the chapter *The training loop*.
@@ -73,6 +83,7 @@ def evaluate(
     """
     batch_size = _check.integer("batch_size", batch_size)
     _check.option("precision", precision, PRECISIONS)
+    check_data("data", data)
     device = next((p.device for p in model.parameters()), data[0].device)
     modes = {module: module.training for module in model.modules()}
     model.eval()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sgdlib.deep import _inputs
+from sgdlib.deep._data import check_data
 from sgdlib.deep._progress import progress_bar
 from sgdlib.deep._run import Run
 from sgdlib.deep.accumulation import Loss, accumulate_gradients
@@ -126,7 +127,7 @@ def train(
     (3.0, -1.0)
     """
     device = _inputs.find_device(device)
-    _inputs.check_data("data", data)
+    check_data("data", data)
     _inputs.check_options(
         epochs=epochs,
         lr=lr,
@@ -165,11 +166,10 @@ def train(
     )
     recorder = run.recorder
     with (
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        _random_numbers_of_its_own(run.seed, device),
         _clear_memory_errors(),
         progress_bar(progress, epochs * n) as run.show,
     ):
-        torch.manual_seed(run.seed)
         _inputs.check_fit(model, loss, {"data": data, "validation": validation}, precision)
         if path is not None and run.resume(path, device):
             loader.indices.seed = run.seed
@@ -217,6 +217,18 @@ def train(
                 run.save(path, device)
         run.restore_best()
     return run.recorder.history(stopped_early=run.stopped, best_epoch=run.best_epoch)
+
+
+@contextmanager
+def _random_numbers_of_its_own(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generators that layers such as dropout use, and put them back afterwards."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every backend
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 @contextmanager

@@ -59,20 +59,18 @@ def visit(open_page, address, book, name, word, *, configured=False):
     start = time.perf_counter()
     found = {rule: [] for rule in RULES}
 
-    page = open_page(f"{address}{name}.html")
+    page = open_page(f"{address}{name}.html", width=rules.PHONE)
     page.evaluate("document.fonts.ready")
     found["alt text"] += page.evaluate(rules.NAMELESS)
     page.evaluate(rules.UNFOLD)
     found["live figures"] += rules.moves(page)
     times = rules.frame_times(page)
     found["live figures"] += rules.slow(times)
-    for theme, width in [("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390)]:
-        found["axe"] += rules.accessible(page, theme, width)
     found["width"] += page.evaluate(rules.WIDE)
     page.emulate_media(media="print")
     found["still figures"] += rules.still(page, "in print")
     page.emulate_media(media="screen")
-    page.set_viewport_size({"width": 1280, "height": 900})
+    found["axe"] += rules.accessible(page)
     loaded = {url for url in page.asked if url.startswith(address)}
     if book.is_chapter(name):
         found["notebook"] += rules.notebook(page)

@@ -1,0 +1,1 @@
+"""Each program measures sgdlib against a named peer in one run; `python -m benchmarks` runs all."""
