@@ -8,9 +8,10 @@ document.addEventListener("DOMContentLoaded", () => {
     e.parentElement.setAttribute("aria-label", "Home");
   }
   for (const e of all(".citation-list, .citation-list .citation")) e.removeAttribute("role");
-  for (const e of all("th:has(math)")) {
-    const formula = e.querySelector(".math").textContent;
-    if (e.textContent.trim() === formula.trim()) e.setAttribute("aria-label", e.querySelector("math").textContent);
+  // a header cell that is one formula has a name as well
+  for (const e of all("th .math:only-child")) {
+    const math = e.querySelector("math");
+    if (e.closest("th").textContent.trim() === e.textContent.trim()) math.setAttribute("aria-label", math.textContent);
   }
 
   // search results quote a formula once, not twice (it is in the page for the eye and for the ear),

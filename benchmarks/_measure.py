@@ -12,7 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Comparison:
     peer: tuple[float, float, float]
     ratio: tuple[float, float, float]
     repeats: int
+
+    def scaled(self, share: int) -> Comparison:
+        """Return the comparison with a peer of which only one part in `share` was timed."""
+        peer, ratio = (tuple(share * x for x in values) for values in (self.peer, self.ratio))
+        return replace(self, peer=peer, ratio=ratio)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from sklearn.linear_model import SGDRegressor
+from threadpoolctl import threadpool_limits
 
 from benchmarks import _compiled
 from benchmarks._measure import Result, Skipped, compare, report
@@ -105,7 +106,8 @@ def measure(batch_size: int) -> list[Result | Skipped]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    results = [r for batch_size in (1, *GOALS) for r in measure(batch_size)]
+    with threadpool_limits(1):
+        results = [r for batch_size in (1, *GOALS) for r in measure(batch_size)]
     report("Runs in NumPy", results, argv)
 
 

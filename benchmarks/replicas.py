@@ -7,9 +7,9 @@ additive noise in 2 dimensions. One thread. Run it as ``python -m benchmarks.rep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks import _compiled
 from benchmarks._measure import Result, Skipped, compare, report
@@ -98,8 +98,7 @@ def measure_walkers() -> list[Result | Skipped]:
         theta = np.zeros((WALKERS, 2))
         _compiled.walk(theta, CURVATURES, SPREAD, WALK_LR, WALK_STEPS, rng)
 
-    comparison = compare(together, some_alone)
-    comparison = replace(comparison, ratio=tuple(SHARE * r for r in comparison.ratio))
+    comparison = compare(together, some_alone).scaled(SHARE)
     name = "20,000 walkers in 2 dimensions"
     peer = f"minibatch_sgd, walker after walker (1 in {SHARE} timed)"
     results = [Result.faster(name, peer, comparison, WALKERS_GOAL)]
@@ -109,8 +108,10 @@ def measure_walkers() -> list[Result | Skipped]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    results = [r for b, (steps, goal) in CASES.items() for r in measure(b, steps, goal)]
-    report("Many runs at once", [*results, *measure_walkers()], argv)
+    with threadpool_limits(1):
+        results = [r for b, (steps, goal) in CASES.items() for r in measure(b, steps, goal)]
+        results += measure_walkers()
+    report("Many runs at once", results, argv)
 
 
 if __name__ == "__main__":

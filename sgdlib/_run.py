@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -87,9 +87,10 @@ class _State:
     rate: float | np.ndarray = 0.0
     size: int = 0
 
-    def copy(self):
+    def saved(self) -> dict:
+        """Return the fields, with copies of what a step writes into."""
         velocity = None if self.velocity is None else self.velocity.copy()
-        return replace(self, theta=self.theta.copy(), velocity=velocity)
+        return vars(self) | {"theta": self.theta.copy(), "velocity": velocity}
 
 
 @dataclass
@@ -113,10 +114,10 @@ class Run:
         state.rate = self._rate(0)
         with np.errstate(all="ignore"):
             for block in blocks:
-                before, recorded = state.copy(), len(self.records)
+                before, recorded = state.saved(), len(self.records)
                 if not self._make_steps(block, state, careful=state.frozen > 0):
                     del self.records[recorded:]
-                    state = before
+                    state = _State(**before)
                     self._make_steps(block, state, careful=True)
                 if state.frozen == state.diverged_at.size:
                     break

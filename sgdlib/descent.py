@@ -166,12 +166,13 @@ def minibatch_sgd(
         )
         return _sources.gathered(problem, plan)
 
-    if together == replicas:
+    # A few replicas left over join the last group: alone they would take nearly as long as it.
+    starts = range(0, replicas - together // 32, together)
+    if len(starts) == 1:
         return run(theta, blocks(None if theta.ndim == 1 else replicas, rng))
     traces = []
-    starts = range(0, replicas, together)
     for start, child in zip(starts, rng.spawn(len(starts)), strict=True):
-        part = slice(start, start + together)
+        part = slice(start, start + together if start < starts[-1] else None)
         run.lr = lr[part] if isinstance(lr, np.ndarray) else lr
         traces.append(run(theta[part], blocks(len(theta[part]), child)))
     return _side_by_side(traces)

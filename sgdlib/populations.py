@@ -68,6 +68,8 @@ class Population:
         diagonal = np.diag(self.covariance)
         if (self.covariance == np.diag(diagonal)).all():
             self._spread = np.sqrt(np.maximum(diagonal, 0))
+            if (self._spread == self._spread[0]).all():
+                self._spread = self._spread[:1]
         else:
             values, vectors = np.linalg.eigh(self.covariance)
             self._spread = vectors * np.sqrt(np.maximum(values, 0))
@@ -96,8 +98,7 @@ class Population:
         """Draw the deviations of batch gradients from the gradient, shape (..., d)."""
         white = rng.standard_normal(shape)
         if self._spread.ndim == 1:
-            white *= self._spread / np.sqrt(batch_size)
-            return white
+            return _scaled(white, self._spread / np.sqrt(batch_size))
         return white @ (self._spread.T / np.sqrt(batch_size))
 
     def weighted_gradient(self, theta: np.ndarray, weights: None, noise: np.ndarray) -> np.ndarray:
@@ -130,7 +131,6 @@ class NoisyQuadratic(Population):
         center: np.ndarray | None = None,
     ):
         hessian = _check.array("hessian", hessian, ndim=(1, 2))
-        curvatures = hessian if hessian.ndim == 1 else None
         self.matrix = np.diag(hessian) if hessian.ndim == 1 else hessian
         dim = len(hessian)
         if self.matrix.shape != (dim, dim):
@@ -141,12 +141,14 @@ class NoisyQuadratic(Population):
         if self.center.shape != (dim,):
             raise ValueError(f"center: expected shape ({dim},), got {self.center.shape}")
 
+        def away(theta):
+            return theta - self.center if self.center.any() else theta
+
         def gradient(theta):
-            away = theta - self.center
-            return away * curvatures if curvatures is not None else away @ self.matrix
+            return _scaled(away(theta), hessian) if hessian.ndim == 1 else away(theta) @ hessian
 
         def loss(theta):
-            return 0.5 * np.vecdot(theta - self.center, gradient(theta))
+            return 0.5 * np.vecdot(away(theta), gradient(theta))
 
         super().__init__(loss, gradient, dim=dim, covariance=covariance)
 
@@ -175,7 +177,7 @@ class Saddle(Population):
         bend = np.array([self.stiffness, -self.instability])
         super().__init__(
             lambda theta: 0.5 * np.square(theta) @ bend,
-            lambda theta: theta * bend,
+            lambda theta: _scaled(theta, bend),
             dim=2,
             covariance=covariance,
         )
@@ -197,6 +199,14 @@ class DoubleWell(Population):
             return (x**2 - 1) ** 2 / 4 + self.tilt * x
 
         super().__init__(loss, lambda x: x * (x * x - 1) + self.tilt, dim=1, covariance=covariance)
+
+
+def _scaled(x, factors):
+    """Return x (..., d) times factors (d,), or times one factor (1,)."""
+    # Many short rows are multiplied row by row, slowly: a product with a matrix is faster.
+    if x.ndim > 1 and 1 < len(factors) <= 8:
+        return x @ np.diag(factors)
+    return x * factors
 
 
 def _covariance(value, dim):

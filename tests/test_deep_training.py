@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -449,14 +450,22 @@ def test_progress_bar_is_quiet_where_nobody_looks(progress, shown, capsys):
     assert ("166" in err) == shown  # both epochs' examples
 
 
-def test_a_book_build_keeps_quiet(monkeypatch):
+def test_someone_looks_in_a_terminal_and_in_an_open_notebook_only(monkeypatch):
+    import IPython
+
     from sgdlib.deep import _progress
 
+    for name in _progress._OPEN_NOTEBOOK:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.delenv("BOOK_BUILD", raising=False)
     assert _progress.someone_looks()
-    monkeypatch.setenv("BOOK_BUILD", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     assert not _progress.someone_looks()
+    # A kernel that executes a notebook to build or to check it has nobody in front of it.
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    assert not _progress.someone_looks()
+    monkeypatch.setenv("JPY_SESSION_NAME", "chapter.ipynb")
+    assert _progress.someone_looks()
 
 
 # -- captured graphs --

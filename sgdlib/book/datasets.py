@@ -44,7 +44,7 @@ def load_airfoil(
     Notes
     -----
     Brooks, Pope and Marcolini, NASA Reference Publication 1218 (1989); UCI Machine
-    Learning Repository, CC BY 4.0. First used in the chapter *The mini-batch spectrum*.
+    Learning Repository, CC BY 4.0. First used in the chapter *The gradient-descent spectrum*.
 
     Examples
     --------
@@ -72,8 +72,8 @@ def load_digits(*, split: str = "random", rng: int = 0) -> Split:
     ----------
     split
         `"random"`: 1437 shuffled training and 360 test examples. `"half"`: the first 898 train, the
-        last 899 test, in the order of the file; other people's handwriting, and about three points
-        harder. Say which one when you report an accuracy.
+        last 899 test, in the order of the file, which is about three points harder. Say which one
+        when you report an accuracy.
     rng
         Seed of the random split.
 

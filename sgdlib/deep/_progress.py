@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _PATIENCE_SECONDS = 2.0
+# Set in the kernels of notebooks that are open before someone; a kernel that merely executes a
+# notebook from end to end, to build or to check it, has none of them.
+_OPEN_NOTEBOOK = ("JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "VSCODE_PID")
 
 
 def someone_looks() -> bool:
-    """Tell whether a bar would be seen: a terminal or a notebook, not the build of a book."""
-    if os.environ.get("BOOK_BUILD"):
-        return False
+    """Tell whether a bar would be seen: in a terminal, or in a notebook that is open."""
     if sys.stderr is not None and sys.stderr.isatty():
         return True
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None
+    in_kernel = getattr(shell, "kernel", None) is not None
+    return in_kernel and any(name in os.environ for name in _OPEN_NOTEBOOK)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import re
 import statistics
 
 import nbformat
+import page_scripts as scripts
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import TimeoutError as Timeout
 
@@ -12,126 +13,8 @@ KILOBYTES, KILOBYTES_WITH_FRAMES = 400, 900  # gzip, with all that a page loads
 FRAME_MILLISECONDS = 50
 DESK, PHONE = 1280, 390  # pixels
 LAUNCHERS = ("mybinder.org", "colab.research.google.com")
+WAIT = 20_000  # ms
 COLOUR_RULES = ["color-contrast", "link-in-text-block"]
-
-UNFOLD = """() => {
-    document.querySelectorAll("details").forEach((box) => { box.open = true; });
-    document.querySelectorAll(".toggle-hidden > .admonition-title").forEach((e) => e.click());
-}"""
-
-# An icon in a button needs no name: the button has one, which axe-core looks at.
-NAMELESS = """() => {
-    const images = [...document.querySelectorAll("img, svg")].filter((image) => {
-        if (image.closest("[aria-hidden=true], math, .explore-frame svg svg")) return false;
-        if (image.tagName === "IMG") return !image.alt.trim();
-        if (image.closest("button, summary") || image.parentElement.closest("svg")) return false;
-        return image.getAttribute("role") !== "img" || !image.getAttribute("aria-label")?.trim();
-    });
-    const frames = [...document.querySelectorAll(".explore template")].filter((template) =>
-        !template.content.querySelector("svg[role=img]")?.getAttribute("aria-label")?.trim());
-    return [...images, ...frames].map((image) => image.outerHTML.slice(0, 150));
-}"""
-
-# An element that scrolls is a box: what is in it may be wider. Text for the ear only is no matter.
-WIDE = """() => {
-    const found = [];
-    const look = (element) => {
-        const {display, visibility, overflowX} = getComputedStyle(element);
-        if (display === "none" || visibility === "hidden") return;
-        const {right, width} = element.getBoundingClientRect();
-        if (width > 1 && right > innerWidth + 1) {
-            found.push(`${Math.round(right)} px: ${element.outerHTML.slice(0, 150)}`);
-        } else if (!/auto|scroll/.test(overflowX) && width !== 1 && element.tagName !== "svg") {
-            [...element.children].forEach(look);
-        }
-    };
-    look(document.body);
-    const width = document.scrollingElement.scrollWidth;
-    return width > innerWidth ? [`the page is ${width} px wide`, ...found] : found;
-}"""
-
-# Of texts that look alike (colour, size, ground) three are enough to measure the contrast.
-SAMPLE = """() => {
-    const grounds = new Map([[document, ""]]), seen = {};
-    const ground = (element) => {
-        if (!grounds.has(element)) {
-            const {backgroundColor, opacity, filter} = getComputedStyle(element);
-            const own = [backgroundColor, opacity, filter].join();
-            const clear = own === "rgba(0, 0, 0, 0),1,none";
-            grounds.set(element, ground(element.parentNode) + (clear ? "" : own));
-        }
-        return grounds.get(element);
-    };
-    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) {
-        const element = texts.currentNode.parentElement;
-        if (!texts.currentNode.data.trim() || element.closest("svg, .katex")) continue;
-        if (!element.checkVisibility({visibilityProperty: true})) continue;
-        const {color, fontSize, fontWeight, textDecorationLine} = getComputedStyle(element);
-        const look = [color, fontSize, fontWeight, textDecorationLine, ground(element)];
-        look.push(element.tagName === "A");
-        seen[look] = (seen[look] || 0) + 1;
-        if (seen[look] <= 3) element.dataset.sample = "";
-    }
-}"""
-
-# axe-core looks at every element, many times. What is drawn inside of images and formulas, and the
-# words of code beyond the sample, tell it nothing: boxes of the same size do, in a fifth of the time.
-SIMPLIFY = """() => {
-    const edge = (element) => element.getBoundingClientRect().right;
-    for (const formula of document.querySelectorAll(".katex-html")) {
-        const {left, height} = formula.getBoundingClientRect();
-        const width = Math.max(0, ...[...formula.children].map(edge)) - left;
-        const box = document.createElement("span");
-        box.textContent = "x";
-        box.style.cssText = `display: inline-block; width: ${width}px; height: ${height}px`;
-        formula.replaceChildren(box);
-    }
-    for (const math of document.querySelectorAll("math")) math.replaceChildren();
-    for (const image of document.querySelectorAll("svg[role=img]")) image.replaceChildren();
-    for (const word of document.querySelectorAll("pre span:not([data-sample])")) {
-        word.replaceWith(...word.childNodes);
-    }
-    document.body.normalize();
-}"""
-
-# What moves has to come to rest, and the theme gives the boxes that scroll their place in the tab
-# order 300 ms after a change.
-REST = """async () => {
-    await new Promise((resolve) => setTimeout(resolve, 400));
-    await Promise.allSettled(document.getAnimations().map((animation) => animation.finished));
-}"""
-
-# Where a control stands, what it shows, and whether the frame is another one than last time.
-POSITION = """(control) => {
-    const figure = control.closest("figure");
-    const frame = figure.querySelector(".explore-frame").firstElementChild;
-    const isNew = figure.frameBefore !== frame;
-    figure.frameBefore = frame;
-    const output = control.parentElement.querySelector("output");
-    return {at: Number(control.value), shown: output ? output.textContent : null, new: isNew};
-}"""
-
-# How long a figure takes from one value of a control to the next, layout included.
-TIMES = """async (figure) => {
-    const times = [];
-    for (let i = 0; i < 6; i++) {
-        for (const input of figure.querySelectorAll(".explore-input")) {
-            await new Promise(requestAnimationFrame);
-            const start = performance.now();
-            if (input.tagName === "BUTTON") {
-                input.click();
-            } else {
-                input.value = (Number(input.value) + 1) % JSON.parse(input.dataset.values).length;
-                input.dispatchEvent(new Event("input", {bubbles: true}));
-            }
-            document.body.getBoundingClientRect();
-            figure.querySelector("svg").getBoundingClientRect();
-            times.push(performance.now() - start);
-        }
-    }
-    return times;
-}"""
 
 
 def other_hosts(page, address):
@@ -148,12 +31,12 @@ def accessible(page):
     """
     for theme in ("dark", "light"):
         show(page, theme, PHONE)
-        page.evaluate(SAMPLE)
-    page.evaluate(SIMPLIFY)
+        page.evaluate(scripts.SAMPLE)
+    page.evaluate(scripts.SIMPLIFY)
     for theme, width in [("light", PHONE), ("dark", PHONE), ("dark", DESK), ("light", DESK)]:
         show(page, theme, width)
-        page.evaluate(SAMPLE)
-        page.evaluate(REST)
+        page.evaluate(scripts.SAMPLE)
+        page.evaluate(scripts.REST)
         sample = {"include": [["[data-sample]"]]}
         found = violations(page, sample, {"runOnly": COLOUR_RULES})
         if theme == "light":
@@ -173,7 +56,7 @@ def violations(page, context=None, options=None):
     """What axe-core finds, an item for each element."""
     found = Axe().run(page, context, {"resultTypes": ["violations"], **(options or {})})
     return [
-        f"{violation['help']}: {node['html'][:150]}"
+        f"{violation['id']}: {node['html'][:150]}"
         for violation in found.response["violations"]
         for node in violation["nodes"]
     ]
@@ -187,16 +70,15 @@ def heavy(without_frames, with_frames):
         yield f"{with_frames:.0f} kB with frames, at most {KILOBYTES_WITH_FRAMES} are allowed"
 
 
-def search(page, word, name, seconds=20):
+def search(page, word, name):
     """The search field of a page leads to a list with the page that has the word."""
+    field = page.locator("input[name=q]:visible")
     try:
-        if not page.locator("input[name=q]:visible").count():  # the search page shows its own
-            page.locator(".search-button__button:visible").first.click(timeout=1000 * seconds)
-        field = page.locator("input[name=q]:visible")
-        field.fill(word, timeout=1000 * seconds)
+        if not field.count():  # the search page shows its own, the others a button
+            page.locator(".search-button__button:visible").first.click(timeout=WAIT)
+        field.fill(word, timeout=WAIT)
         field.press("Enter")
-        result = page.locator(f'#search-results li a[href*="{name}.html"]').first
-        result.wait_for(timeout=1000 * seconds)
+        page.locator(f'#search-results li a[href*="{name}.html"]').first.wait_for(timeout=WAIT)
     except Timeout:
         return [f"searching for {word!r} does not find {name}"]
     return []
@@ -235,11 +117,11 @@ def moves(page):
     for figure in page.locator("figure.explore").all():
         for control in figure.locator(".explore-input").all():
             values = json.loads(control.get_attribute("data-values"))
-            position = control.evaluate(POSITION)["at"]
+            position = control.evaluate(scripts.POSITION)["at"]
             for gesture, do, goal in gestures(control, len(values)):
                 before = position
                 do()
-                now = control.evaluate(POSITION)
+                now = control.evaluate(scripts.POSITION)
                 position, shown = now["at"], now["shown"]
                 if position != goal or now["new"] != (position != before):
                     frame = "another frame" if now["new"] else "the same frame"
@@ -276,7 +158,7 @@ def label(figure):
 def frame_times(page):
     """Return the median time in ms that each live figure takes to show another frame."""
     figures = page.locator("figure.explore").all()
-    return {label(figure): statistics.median(figure.evaluate(TIMES)) for figure in figures}
+    return {label(figure): statistics.median(figure.evaluate(scripts.TIMES)) for figure in figures}
 
 
 def slow(times):

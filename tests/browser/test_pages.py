@@ -6,101 +6,26 @@ the pages are printed at the end, and written into `page_weights.json` beside th
 
 import json
 import os
-import sys
-import threading
-import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import page_rules as rules
+import page_scripts as scripts
 import pytest
 import yaml
-from built_book import Book, frame_kilobytes, sent_kilobytes
+from built_book import Book
+from page_visit import RULES, Numbers, served, visit
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tools"))
-import serve
-
 FOLDER = Path(os.environ.get("BOOK_HTML", ROOT / "_build/html")).resolve()
 BOOK = Book(FOLDER)
 PAGES = BOOK.crawl() if BOOK.file("index").is_file() else []
-RULES = (
-    "other hosts",
-    "console",
-    "axe",
-    "width",
-    "alt text",
-    "links",
-    "weight",
-    "search",
-    "notebook",
-    "launch buttons",
-    "live figures",
-    "still figures",
-)
+THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
+WITH_A_BOOK = pytest.mark.skipif(not PAGES, reason="there is no book")
 
 
 def settings(name):
     """Read a settings file of the book."""
     return yaml.safe_load((FOLDER.parents[1] / name).read_text(encoding="utf-8"))
-
-
-@contextmanager
-def served(folder):
-    with serve.server(folder) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-def visit(open_page, address, book, name, word, *, configured=False):
-    """Visit a page as different readers do; return what is wrong, by rule, and some numbers."""
-    start = time.perf_counter()
-    found = {rule: [] for rule in RULES}
-
-    page = open_page(f"{address}{name}.html", width=rules.PHONE)
-    page.evaluate("document.fonts.ready")
-    found["alt text"] += page.evaluate(rules.NAMELESS)
-    page.evaluate(rules.UNFOLD)
-    found["live figures"] += rules.moves(page)
-    times = rules.frame_times(page)
-    found["live figures"] += rules.slow(times)
-    found["width"] += page.evaluate(rules.WIDE)
-    page.emulate_media(media="print")
-    found["still figures"] += rules.still(page, "in print")
-    page.emulate_media(media="screen")
-    found["axe"] += rules.accessible(page)
-    loaded = {url for url in page.asked if url.startswith(address)}
-    if book.is_chapter(name):
-        found["notebook"] += rules.notebook(page)
-    found["search"] += rules.search(page, *word)
-    found["other hosts"] += rules.other_hosts(page, address)
-    found["console"] += page.complaints
-
-    scriptless = open_page(f"{address}{name}.html", script=False)
-    found["still figures"] += rules.still(scriptless, "without script")
-
-    heavy = sum(map(sent_kilobytes, loaded))
-    light = heavy - frame_kilobytes(book.file(name))
-    found["weight"] += rules.heavy(light, heavy)
-    html = book.file(name).read_text(encoding="utf-8")
-    found["launch buttons"] += rules.launch_buttons(html, configured and book.is_chapter(name))
-    found["links"] += book.links(name)
-    seconds = time.perf_counter() - start
-    slowest = max(times.values(), default=0.0)
-    return found, Numbers(light, heavy, len(loaded), len(times), slowest, seconds)
-
-
-class Numbers(NamedTuple):
-    """A row of the table; kB are as sent (gzip), with all that the page loads."""
-
-    kB_without_frames: float
-    kB_with_frames: float
-    requests: int
-    live_figures: int
-    ms_a_frame: float
-    s_to_test: float
 
 
 class Table:
@@ -158,10 +83,10 @@ def test_there_is_a_book():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_page(problems, rule):
-    assert problems[rule] == []
+    assert not problems[rule], "\n".join(problems[rule])
 
 
-@pytest.mark.skipif(not PAGES, reason="no book")
+@WITH_A_BOOK
 def test_every_page_of_the_contents_is_found():
     contents = settings("_toc.yml")
     parts = [*contents.get("parts", []), contents]
@@ -169,22 +94,36 @@ def test_every_page_of_the_contents_is_found():
     assert [file for file in files if file not in PAGES] == []
 
 
-@pytest.mark.skipif(not PAGES, reason="no book")
+@WITH_A_BOOK
 def test_the_menu_of_a_small_screen(open_page, address):
     page = open_page(f"{address}index.html", width=390)
     page.locator(".primary-toggle").click()
     links = page.get_by_role("navigation", name="Main").get_by_role("link")
     links.last.wait_for()
     assert links.count() >= 3
-    assert page.evaluate(rules.WIDE) == []
+    assert page.evaluate(scripts.WIDE) == []
     assert rules.violations(page) == []
 
 
-@pytest.mark.skipif(not PAGES, reason="no book")
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@WITH_A_BOOK
+@THEMES
 def test_what_the_search_lists(open_page, address, theme):
     page = open_page(f"{address}search.html?q=gradient", width=390, dark=theme == "dark")
     page.locator("#search-results li").nth(2).wait_for()
     page.locator("#search-results .search-summary", has_text="found").wait_for()
-    assert page.evaluate(rules.WIDE) == []
+    assert page.evaluate(scripts.WIDE) == []
     assert rules.violations(page) == []
+
+
+@WITH_A_BOOK
+@THEMES
+def test_what_a_link_led_to_and_links_under_the_mouse(open_page, address, theme):
+    name = next(ident for ident in BOOK.page("chapters/back/api").ids if ident.count(".") > 1)
+    page = open_page(f"{address}chapters/back/api.html#{name}", dark=theme == "dark")
+    colours = {"runOnly": rules.COLOUR_RULES}
+    assert page.locator("dt:target").count() == 1
+    assert rules.violations(page, {"include": [["dt:target"]]}, colours) == []
+    for links in ("nav.bd-links", "nav.page-toc", ".prev-next-footer"):
+        page.locator(f"{links} a:visible").first.hover()
+        page.evaluate(scripts.REST)
+        assert rules.violations(page, {"include": [[links]]}, colours) == []

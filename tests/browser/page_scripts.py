@@ -1,0 +1,120 @@
+"""What is asked of a page in the browser: functions in its own language."""
+
+UNFOLD = """() => {
+    document.querySelectorAll("details").forEach((box) => { box.open = true; });
+    document.querySelectorAll(".toggle-hidden > .admonition-title").forEach((e) => e.click());
+}"""
+
+# An icon in a button needs no name: the button has one, which axe-core looks at.
+NAMELESS = """() => {
+    const images = [...document.querySelectorAll("img, svg")].filter((image) => {
+        if (image.closest("[aria-hidden=true], math, .explore-frame svg svg")) return false;
+        if (image.tagName === "IMG") return !image.alt.trim();
+        if (image.closest("button, summary") || image.parentElement.closest("svg")) return false;
+        return image.getAttribute("role") !== "img" || !image.getAttribute("aria-label")?.trim();
+    });
+    const frames = [...document.querySelectorAll(".explore template")].filter((template) =>
+        !template.content.querySelector("svg[role=img]")?.getAttribute("aria-label")?.trim());
+    return [...images, ...frames].map((image) => image.outerHTML.slice(0, 150));
+}"""
+
+# An element that scrolls is a box: what is in it may be wider. Text for the ear only is no matter.
+WIDE = """() => {
+    const found = [];
+    const look = (element) => {
+        const {display, visibility, overflowX} = getComputedStyle(element);
+        if (display === "none" || visibility === "hidden") return;
+        const {right, width} = element.getBoundingClientRect();
+        if (width > 1 && right > innerWidth + 1) {
+            found.push(`${Math.round(right)} px: ${element.outerHTML.slice(0, 150)}`);
+        } else if (!/auto|scroll/.test(overflowX) && width !== 1 && element.tagName !== "svg") {
+            [...element.children].forEach(look);
+        }
+    };
+    look(document.body);
+    const width = document.scrollingElement.scrollWidth;
+    return width > innerWidth ? [`the page is ${width} px wide`, ...found] : found;
+}"""
+
+# Of texts that look alike (colour, size, ground) three are enough to measure the contrast.
+SAMPLE = """() => {
+    const grounds = new Map([[document, ""]]), seen = {};
+    const ground = (element) => {
+        if (!grounds.has(element)) {
+            const {backgroundColor, opacity, filter} = getComputedStyle(element);
+            const own = [backgroundColor, opacity, filter].join();
+            const clear = own === "rgba(0, 0, 0, 0),1,none";
+            grounds.set(element, ground(element.parentNode) + (clear ? "" : own));
+        }
+        return grounds.get(element);
+    };
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const element = texts.currentNode.parentElement;
+        if (!texts.currentNode.data.trim() || element.closest("svg, .katex")) continue;
+        if (!element.checkVisibility({visibilityProperty: true})) continue;
+        const {color, fontSize, fontWeight, textDecorationLine} = getComputedStyle(element);
+        const look = [color, fontSize, fontWeight, textDecorationLine, ground(element)];
+        look.push(element.tagName === "A");
+        seen[look] = (seen[look] || 0) + 1;
+        if (seen[look] <= 3) element.dataset.sample = "";
+    }
+}"""
+
+# axe-core looks at every element, many times. What is drawn inside of images and formulas, and
+# the words of code beyond the sample, tell it nothing: boxes of the same size do, much faster.
+SIMPLIFY = """() => {
+    const edge = (element) => element.getBoundingClientRect().right;
+    for (const formula of document.querySelectorAll(".katex-html")) {
+        const {left, height} = formula.getBoundingClientRect();
+        const width = Math.max(0, ...[...formula.children].map(edge)) - left;
+        const box = document.createElement("span");
+        box.textContent = "x";
+        box.style.cssText = `display: inline-block; width: ${width}px; height: ${height}px`;
+        formula.replaceChildren(box);
+    }
+    for (const math of document.querySelectorAll("math")) math.replaceChildren();
+    for (const image of document.querySelectorAll("svg[role=img]")) image.replaceChildren();
+    for (const word of document.querySelectorAll("pre span:not([data-sample])")) {
+        word.replaceWith(...word.childNodes);
+    }
+    document.body.normalize();
+}"""
+
+# What moves has to come to rest, and the theme gives the boxes that scroll their place in the tab
+# order 300 ms after a change.
+REST = """async () => {
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await Promise.allSettled(document.getAnimations().map((animation) => animation.finished));
+}"""
+
+# Where a control stands, what it shows, and whether the frame is another one than last time.
+POSITION = """(control) => {
+    const figure = control.closest("figure");
+    const frame = figure.querySelector(".explore-frame").firstElementChild;
+    const isNew = figure.frameBefore !== frame;
+    figure.frameBefore = frame;
+    const output = control.parentElement.querySelector("output");
+    return {at: Number(control.value), shown: output ? output.textContent : null, new: isNew};
+}"""
+
+# How long a figure takes from one value of a control to the next, layout included.
+TIMES = """async (figure) => {
+    const times = [];
+    for (let i = 0; i < 6; i++) {
+        for (const input of figure.querySelectorAll(".explore-input")) {
+            await new Promise(requestAnimationFrame);
+            const start = performance.now();
+            if (input.tagName === "BUTTON") {
+                input.click();
+            } else {
+                input.value = (Number(input.value) + 1) % JSON.parse(input.dataset.values).length;
+                input.dispatchEvent(new Event("input", {bubbles: true}));
+            }
+            document.body.getBoundingClientRect();
+            figure.querySelector("svg").getBoundingClientRect();
+            times.push(performance.now() - start);
+        }
+    }
+    return times;
+}"""

@@ -1,0 +1,89 @@
+"""One visit to a page, which looks at it in every way that the tests ask for."""
+
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import page_rules as rules
+import page_scripts as scripts
+from built_book import frame_kilobytes, sent_kilobytes
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+import serve
+
+RULES = (
+    "other hosts",
+    "console",
+    "axe",
+    "width",
+    "alt text",
+    "links",
+    "weight",
+    "search",
+    "notebook",
+    "launch buttons",
+    "live figures",
+    "still figures",
+)
+
+
+@contextmanager
+def served(folder):
+    """Serve a folder on localhost, and give its address."""
+    with serve.server(folder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+class Numbers(NamedTuple):
+    """A row of the table; kB are as sent (gzip), with all that the page loads."""
+
+    kB_without_frames: float
+    kB_with_frames: float
+    requests: int
+    live_figures: int
+    ms_a_frame: float
+    s_to_test: float
+
+
+def visit(open_page, address, book, name, word, *, configured=False):
+    """Visit a page as different readers do; return what is wrong, by rule, and some numbers."""
+    start = time.perf_counter()
+    found = {rule: [] for rule in RULES}
+
+    page = open_page(f"{address}{name}.html", width=rules.PHONE)
+    page.evaluate("document.fonts.ready")
+    found["alt text"] += page.evaluate(scripts.NAMELESS)
+    page.evaluate(scripts.UNFOLD)
+    found["live figures"] += rules.moves(page)
+    times = rules.frame_times(page)
+    found["live figures"] += rules.slow(times)
+    found["width"] += page.evaluate(scripts.WIDE)
+    page.emulate_media(media="print")
+    found["still figures"] += rules.still(page, "in print")
+    page.emulate_media(media="screen")
+    found["axe"] += rules.accessible(page)
+    loaded = {url for url in page.asked if url.startswith(address)}
+    if book.is_chapter(name):
+        found["notebook"] += rules.notebook(page)
+    found["search"] += rules.search(page, *word)
+    found["other hosts"] += rules.other_hosts(page, address)
+    found["console"] += page.complaints
+
+    if times:
+        scriptless = open_page(f"{address}{name}.html", script=False)
+        found["still figures"] += rules.still(scriptless, "without script")
+
+    heavy = sum(map(sent_kilobytes, loaded))
+    light = heavy - frame_kilobytes(book.file(name))
+    found["weight"] += rules.heavy(light, heavy)
+    html = book.file(name).read_text(encoding="utf-8")
+    found["launch buttons"] += rules.launch_buttons(html, configured and book.is_chapter(name))
+    found["links"] += book.links(name)
+    seconds = time.perf_counter() - start
+    slowest = max(times.values(), default=0.0)
+    return found, Numbers(light, heavy, len(loaded), len(times), slowest, seconds)
