@@ -8,7 +8,7 @@ UNFOLD = """() => {
 # An icon in a button needs no name: the button has one, which axe-core looks at.
 NAMELESS = """() => {
     const images = [...document.querySelectorAll("img, svg")].filter((image) => {
-        if (image.closest("[aria-hidden=true], math, .explore-frame svg svg")) return false;
+        if (image.closest("[aria-hidden=true], math")) return false;
         if (image.tagName === "IMG") return !image.alt.trim();
         if (image.closest("button, summary") || image.parentElement.closest("svg")) return false;
         return image.getAttribute("role") !== "img" || !image.getAttribute("aria-label")?.trim();

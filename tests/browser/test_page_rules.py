@@ -72,19 +72,10 @@ def found(tmp_path_factory, opening):
         ("other hosts", "asks http://elsewhere.invalid/counter.js"),
         ("console", "something went wrong"),
         ("console", "Failed to load resource"),
-        (
-            "axe",
-            'light, 390 px: color-contrast: <p class="pale"',
-        ),
+        ("axe", 'light, 390 px: color-contrast: <p class="pale"'),
         ("axe", 'light, 1280 px: image-alt: <img src="dot.svg">'),
-        (
-            "axe",
-            'dark, 390 px: color-contrast: <p class="dim"',
-        ),
-        (
-            "axe",
-            'dark, 1280 px: color-contrast: <p class="dim"',
-        ),
+        ("axe", 'dark, 390 px: color-contrast: <p class="dim"'),
+        ("axe", 'dark, 1280 px: color-contrast: <p class="dim"'),
         ("width", "the page is"),
         ("width", '<p class="wide">'),
         ("alt text", '<img src="dot.svg">'),
@@ -117,6 +108,24 @@ def test_what_is_not_broken_is_not_found(found):
     assert not any("fig-slow, " in problem for problem in found["live figures"])
     assert not any("fig-slow: no frame is seen without" in p for p in found["still figures"])
     assert not any("search.html" in problem for problem in found["links"])
+
+
+def test_crawling_follows_links_inside_the_book(tmp_path):
+    link = '<a href="{}">there</a>'.format
+    (tmp_path / "part").mkdir()
+    (tmp_path / "index.html").write_text(
+        link("part/a.html#b") + link("https://elsewhere.invalid/x.html")
+    )
+    (tmp_path / "part/a.html").write_text(link("../index.html") + link("b.html") + link("no.html"))
+    (tmp_path / "part/b.html").write_text('<p>Nothing, <span id="b">but</span> words: words.</p>')
+    (tmp_path / "part/nobody.html").write_text("")
+    book = Book(tmp_path)
+    assert book.crawl() == ["index", "part/a", "part/b"]
+    assert list(book.links("index")) == ["part/a.html#b: the anchor is there 0 times"]
+    assert list(book.links("part/a")) == ["no.html: there is no such file"]
+    (tmp_path / "_sources/part").mkdir(parents=True)
+    (tmp_path / "_sources/part/b.md").write_text("")
+    assert book.telling_word("part/b", ["part/a", "part/b"]) == ("words", "part/b")
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"cells": []}', "<html>"])
