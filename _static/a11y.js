@@ -8,7 +8,10 @@ document.addEventListener("DOMContentLoaded", () => {
     e.parentElement.setAttribute("aria-label", "Home");
   }
   for (const e of all(".citation-list, .citation-list .citation")) e.removeAttribute("role");
-  // a header cell that is one formula has a name as well
+  // an empty corner of a table is no header; a header that is one formula has a name as well
+  for (const e of all("th")) {
+    if (!e.textContent.trim()) e.replaceWith(Object.assign(document.createElement("td"), { className: e.className }));
+  }
   for (const e of all("th .math:only-child")) {
     const math = e.querySelector("math");
     if (e.closest("th").textContent.trim() === e.textContent.trim()) math.setAttribute("aria-label", math.textContent);

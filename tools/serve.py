@@ -1,6 +1,7 @@
 """Show the built book on localhost, compressed as a web server would send it."""
 
 import argparse
+import contextlib
 import gzip
 import http.server
 import sys
@@ -14,6 +15,11 @@ class Compressing(http.server.SimpleHTTPRequestHandler):
     """Serves files; text goes out as gzip where the browser takes it."""
 
     protocol_version = "HTTP/1.1"
+
+    def handle(self):
+        """Answer requests until the browser has left, even in the middle of an answer."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
 
     def do_GET(self):
         """Answer a request."""

@@ -1,0 +1,142 @@
+"""The benchmarks compare like with like: each peer does what sgdlib does."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small_book import ROOT
+
+sys.path.append(str(ROOT))
+from benchmarks import __main__ as bench
+from benchmarks import numpy_runs, replicas
+from benchmarks._measure import Comparison, Result, Skipped, compare, report
+from sgdlib import Batch, LeastSquares, NoisyQuadratic, minibatch_sgd
+from sgdlib.batching import index_blocks
+
+B, EPOCHS = 16, 3
+X, Y = numpy_runs.data(200, 5)
+PROBLEM = LeastSquares(X, Y)
+
+
+def batches_of(orders):
+    """Return the batches of one order after the other, each with the weights of its mean."""
+    cuts = ((o[i : i + B] for i in range(0, len(o), B)) for o in orders)
+    return [Batch(batch, np.full(len(batch), 1 / len(batch))) for cut in cuts for batch in cut]
+
+
+def test_the_listing_makes_the_same_steps():
+    rng = np.random.default_rng(1)
+    plan = batches_of([rng.permutation(len(X)) for _ in range(EPOCHS)])
+    ours = minibatch_sgd(PROBLEM, np.zeros(5), lr=numpy_runs.LR, batches=plan)
+    theta, history = numpy_runs.listing(X, Y, B, EPOCHS, np.random.default_rng(1))
+    np.testing.assert_allclose(theta, ours.theta, rtol=1e-12)
+    assert len(history) == len(plan) + EPOCHS
+    assert history[-1] == pytest.approx(ours.losses[-1], rel=1e-12)
+
+
+def test_the_compiled_loop_makes_the_same_steps():
+    ours = minibatch_sgd(
+        PROBLEM, np.zeros(5), lr=numpy_runs.LR, batch_size=B, epochs=EPOCHS, last="keep", rng=1
+    )
+    theta, losses = numpy_runs.compiled(X, Y, B, EPOCHS, np.random.default_rng(1))
+    np.testing.assert_allclose(theta, ours.theta, rtol=1e-10)
+    np.testing.assert_allclose(losses, ours.losses[1:], rtol=1e-10)
+
+
+def test_the_compiled_replicas_make_the_same_steps():
+    options = {"batch_size": B, "steps": 20, "sampling": "replacement", "rng": 1}
+    ours = minibatch_sgd(PROBLEM, np.zeros((7, 5)), lr=replicas.LR, **options)
+    theta = replicas.compiled(X, Y, B, 20, np.random.default_rng(1), replicas=7)
+    np.testing.assert_allclose(theta, ours.theta, rtol=1e-10)
+
+
+def test_the_listing_with_replacement_makes_the_same_steps():
+    rng = np.random.default_rng(1)
+    plan = [Batch(rng.integers(0, len(X), B), np.full(B, 1 / B)) for _ in range(20)]
+    ours = minibatch_sgd(PROBLEM, np.zeros(5), lr=replicas.LR, batches=plan)
+    theta, _ = replicas.listing(X, Y, B, 20, np.random.default_rng(1))
+    np.testing.assert_allclose(theta, ours.theta, rtol=1e-12)
+
+
+def test_the_compiled_walkers_have_the_same_law():
+    from benchmarks import _compiled
+
+    walkers, steps = 4000, 100
+    bowl = NoisyQuadratic(replicas.CURVATURES, 1.0)
+    start = np.zeros((walkers, 2))
+    ours = minibatch_sgd(bowl, start, lr=0.1, batch_size=1, steps=steps, rng=0).theta
+    theirs = start.copy()
+    rng = np.random.default_rng(1)
+    _compiled.walk(theirs, replicas.CURVATURES, 1.0, 0.1, steps, rng)
+    relative = 2 * np.sqrt(2 / walkers)  # standard error of a ratio of two variances, doubled
+    np.testing.assert_allclose(theirs.var(axis=0) / ours.var(axis=0), 1, atol=2 * relative)
+
+
+def test_the_blocks_of_replicas_draw_as_one():
+    """The compiled peer draws block by block what ours draws, whatever the size of the blocks."""
+    options = {"sampling": "replacement", "steps": 30, "replicas": 3}
+    one, other = (
+        np.concatenate([b.indices for b in index_blocks(50, 4, rng=2, rows=r, **options)])
+        for r in (8, 8192)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_compare_pairs_and_alternates():
+    calls = []
+    result = compare(lambda: calls.append("o"), lambda: calls.append("p"), repeats=7, calls=(2, 1))
+    pairs = ["poo", "oop"]
+    assert "".join(calls) == "".join(pairs[i % 2] for i in range(8))
+    assert result.ratio[0] <= result.ratio[1] <= result.ratio[2]
+    with pytest.raises(ValueError, match="repeats=6: expected at least 7"):
+        compare(lambda: None, lambda: None, repeats=6)
+
+
+COMPARISON = Comparison((1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (1.9, 2.0, 2.1), 9)
+
+
+def test_what_reaches_its_goal():
+    assert Result.faster("a", "b", COMPARISON, 2.0).met is True
+    assert Result.faster("a", "b", COMPARISON, 2.01).met is False
+    assert Result.faster("a", "b", COMPARISON).met is None
+    assert Result.faster("a", "b", COMPARISON.scaled(10), 20).quartiles == (19.0, 21.0)
+    slower = Result.overhead("a", "b", COMPARISON, 0.5)
+    assert slower.met is True
+    assert slower.quartiles == (1 / 2.1, 1 / 1.9)
+
+
+def test_report_writes_what_was_measured_and_what_was_skipped(tmp_path, capsys):
+    file = tmp_path / "r.json"
+    lines = [Result.faster("a", "b", COMPARISON, 3.0), Skipped("on a GPU", "no CUDA device")]
+    report("Title", lines, ["--json", str(file)])
+    data = json.loads(file.read_text())
+    assert data["results"][0]["met"] is False
+    assert data["skipped"] == [{"name": "on a GPU", "why": "no CUDA device"}]
+    said = capsys.readouterr().out
+    assert "MISSED" in said
+    assert "skipped: no CUDA device" in said
+    table = bench.table([data])
+    assert "NO" in table
+    assert "on a GPU" in table
+
+
+def test_the_stored_results_are_complete_and_name_no_machine():
+    text = bench.RESULTS.read_text()
+    data = json.loads(text)
+    assert tuple(program["name"] for program in data["programs"]) == bench.PROGRAMS
+    assert set(data["versions"]) == {"Python", *bench.PACKAGES}
+    for program in data["programs"]:
+        for r in program["results"]:
+            assert r["quartiles"][0] <= r["ratio"] <= r["quartiles"][1]
+            assert r["repeats"] >= 7 or program["name"] == "accumulation"  # counted, not timed
+    assert not re.search(r"/(home|work|tmp|root|usr)\b", text)
+
+
+def test_an_unknown_program_is_refused():
+    command = [sys.executable, "-m", "benchmarks", "nonsense"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "'nonsense': expected some of loading" in done.stderr
