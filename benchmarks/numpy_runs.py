@@ -1,6 +1,6 @@
 """`minibatch_sgd` on least squares against the listing of most tutorials, and compiled code.
 
-20,000 examples, 20 parameters, five shuffled epochs with the full loss after each, one thread. Run
+20,000 examples, 20 parameters, ten shuffled epochs with the full loss after each, one thread. Run
 it as ``python -m benchmarks.numpy_runs``.
 """
 
@@ -20,7 +20,7 @@ LISTING = "the usual listing"
 LEAN_LISTING = "the usual listing without the batches' losses"
 SKLEARN = "scikit-learn's SGDRegressor (compiled, B=1)"
 GOALS = {8: 2.0, 32: 2.0, 128: 2.0, 1024: 1.5}  # batch size: times as fast as the usual listing
-ROWS, DIM, EPOCHS, LR = 20_000, 20, 5, 0.01
+ROWS, DIM, EPOCHS, LR = 20_000, 20, 10, 0.01
 
 
 def data(rows: int = ROWS, dim: int = DIM) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +75,7 @@ def sklearn_run(X, y, epochs: int) -> None:
 
 
 def measure(batch_size: int) -> list[Result | Skipped]:
-    """Compare five epochs at one batch size with each peer."""
+    """Compare ten epochs at one batch size with each peer."""
     X, y = data()
     problem, start = LeastSquares(X, y), np.zeros(DIM)
     name = f"minibatch_sgd, B={batch_size}"
@@ -84,7 +84,7 @@ def measure(batch_size: int) -> list[Result | Skipped]:
         minibatch_sgd(problem, start, lr=LR, batch_size=batch_size, epochs=EPOCHS, rng=0)
 
     def against(peer, program, goal=None):
-        return Result.faster(name, peer, compare(ours, program, repeats=15), goal)
+        return Result.faster(name, peer, compare(ours, program, repeats=11), goal)
 
     def plain(batch_losses):
         rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from sgdlib.batching import Batch, BatchSize, Block, common_weight
 from sgdlib.populations import Population
 from sgdlib.problems import FiniteSum
 
-BLOCK_BYTES = 1 << 20  # rows gathered at once: about the size of a core's cache
+BLOCK_BYTES = 1 << 19  # rows gathered at once: they stay in a core's cache, with room for others
 
 
 class Steps(NamedTuple):

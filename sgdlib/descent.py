@@ -23,6 +23,7 @@ from sgdlib.problems import FiniteSum
 
 __all__ = ["DivergenceError", "Trace", "minibatch_sgd"]
 
+_GROUP_BYTES = 1 << 20  # rows of one step of a group of replicas: the size of a core's cache
 _ORDER_BYTES = 1 << 27  # permutations of a group of replicas held at once
 
 
@@ -146,7 +147,7 @@ def minibatch_sgd(
     # Groups of replicas whose batch stays in the cache, each run to its end.
     row_bytes = sum(a[:1].nbytes for a in problem.arrays)
     largest = _largest(size, steps * size.first / problem.n if epochs is None else epochs)
-    together = _sources.BLOCK_BYTES // (row_bytes * largest)
+    together = _GROUP_BYTES // (row_bytes * largest)
     if sampling in ("reshuffle", "shuffle_once"):
         together = min(together, _ORDER_BYTES // (8 * problem.n))
     replicas = 1 if theta.ndim == 1 else len(theta)

@@ -271,9 +271,8 @@ def test_groups_of_replicas(monkeypatch, size, length):
     R, rates = 10, np.linspace(0.01, 0.05, 10)
     start = RNG.normal(size=(R, D))
     row_bytes = 8 * (D + 1)
-    monkeypatch.setattr(
-        sgdlib._sources, "BLOCK_BYTES", 4 * row_bytes * (16 if callable(size) else 8)
-    )
+    largest = 16 if callable(size) else 8
+    monkeypatch.setattr(sgdlib.descent, "_GROUP_BYTES", 4 * row_bytes * largest)
     options = {"batch_size": size, "record": 2, "keep_parameters": True, **length}
     trace = minibatch_sgd(PROBLEM, start, lr=rates, rng=9, **options)
     children = np.random.default_rng(9).spawn(3)
@@ -629,7 +628,7 @@ def test_frozen_replicas_leave_the_others_alone(record, momentum, nesterov):
 
 @pytest.mark.parametrize("epochs", [300, 96])
 def test_a_group_that_froze_entirely(monkeypatch, epochs):
-    monkeypatch.setattr(sgdlib._sources, "BLOCK_BYTES", 2 * 8 * 8 * (D + 1))  # two at a time
+    monkeypatch.setattr(sgdlib.descent, "_GROUP_BYTES", 2 * 8 * 8 * (D + 1))  # two at a time
     rates = np.array([30.0, 40.0, 0.02, 0.03, 0.02, 50.0])
     trace = run(
         theta=np.zeros((6, D)), lr=rates, epochs=epochs, on_divergence="freeze", record=10,
@@ -647,7 +646,7 @@ def test_a_group_that_froze_entirely(monkeypatch, epochs):
 
 
 def test_a_group_that_froze_just_before_the_end(monkeypatch):
-    monkeypatch.setattr(sgdlib._sources, "BLOCK_BYTES", 2 * 8 * 8 * (D + 1))  # two at a time
+    monkeypatch.setattr(sgdlib.descent, "_GROUP_BYTES", 2 * 8 * 8 * (D + 1))  # two at a time
     options = {"theta": np.zeros((4, D)), "lr": np.array([30.0, 40.0, 0.02, 0.03]), "epochs": None}
     options |= {"on_divergence": "freeze", "record": 1000}
     frozen_at = run(steps=500, **options).diverged_at.max()
