@@ -7,14 +7,16 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from small_book import ROOT
 
 sys.path.append(str(ROOT))
 from benchmarks import __main__ as bench
-from benchmarks import numpy_runs, replicas
+from benchmarks import gpu, numpy_runs, replicas
 from benchmarks._measure import Comparison, Result, Skipped, compare, report
 from sgdlib import Batch, LeastSquares, NoisyQuadratic, minibatch_sgd
 from sgdlib.batching import index_blocks
+from sgdlib.book import load_gpu_recording
 
 B, EPOCHS = 16, 3
 X, Y = numpy_runs.data(200, 5)
@@ -140,3 +142,66 @@ def test_an_unknown_program_is_refused():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "'nonsense': expected some of loading" in done.stderr
+
+
+# -- the recording of a GPU --
+
+
+def test_the_recording_program_runs_to_its_end_on_a_cpu(tmp_path):
+    file = tmp_path / "quick.json"
+    command = [sys.executable, "-m", "benchmarks.gpu", "--quick", "--device", "cpu"]
+    done = subprocess.run(
+        [*command, "--json", str(file)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "-- heat_map" in done.stderr  # it says how far it is
+    record = load_gpu_recording(file)
+    assert record["quick"] is True
+    assert record["device"]["kind"] == "cpu"
+    methods = {(r["method"], r["precision"]) for r in record["throughput"]["rows"]}
+    assert methods == {(m, p) for m in ("loader", "device") for p in ("float32", "bf16")}
+    assert not list(tmp_path.glob("*.part"))
+    assert not re.search(r"/(home|work|tmp|root|usr)\b", file.read_text())
+
+
+def test_a_recording_cut_short_keeps_what_was_done(tmp_path, monkeypatch):
+    def fails(sizes, device, show):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu, "PARTS", {"limits": gpu.limits, "throughput": fails})
+    file = tmp_path / "quick.json"
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main(["--quick", "--device", "cpu", "--json", str(file)])
+    record = json.loads(file.read_text())
+    assert record["limits"]["products"]
+    assert record["complete"] is False
+    with pytest.raises(ValueError, match="cut short"):
+        load_gpu_recording(file)
+
+
+def test_only_a_full_run_on_a_gpu_becomes_the_books_recording(capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(["--quick", "--device", "cpu"])
+    assert "only a full run on a GPU" in capsys.readouterr().err
+
+
+def test_the_products_of_a_step_are_counted():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    widths = (6, 8, 5, 3)
+    model, x = gpu.network(widths), torch.ones(7, 6)
+    with FlopCounterMode(display=False) as counter:
+        model(x).sum().backward()
+    assert counter.get_total_flops() == 7 * gpu.flops_per_example(widths)
+
+
+def test_the_two_loops_of_the_recording_make_the_same_step():
+    """One batch of all the data: the order does not matter, and both must move alike."""
+    X, y = torch.randn(8, 6, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+    models = [gpu.network((6, 5, 3)) for _ in range(2)]
+    for model, make in zip(models, (gpu.loader_step, gpu.device_step), strict=True):
+        make(model, (X, y), 8, "float32", torch.device("cpu"))()
+    start = gpu.network((6, 5, 3))
+    for p, q, s in zip(*(m.parameters() for m in (*models, start)), strict=True):
+        assert not torch.equal(p, s)
+        torch.testing.assert_close(p - s, q - s, rtol=2e-2, atol=1e-7)

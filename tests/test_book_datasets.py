@@ -1,6 +1,8 @@
 """Data sets: the bytes that others report results on."""
 
+import copy
 import hashlib
+import json
 import random
 import subprocess
 import sys
@@ -9,7 +11,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from sgdlib.book import load_airfoil, load_digits, load_mnist1d
+from sgdlib.book import datasets as module
+from sgdlib.book import load_airfoil, load_digits, load_gpu_recording, load_mnist1d
 
 
 def test_the_airfoil_file_is_the_published_one():
@@ -128,3 +131,107 @@ def test_no_data_set_opens_a_connection(monkeypatch):
     datasets._mnist1d.cache_clear()
     load_mnist1d()
     load_digits()
+
+
+# -- the recording of a GPU --
+
+RECORDING = {
+    "quick": False,
+    "complete": True,
+    "date": "2000-01-01",
+    "repeats": 9,
+    "device": {"kind": "cuda", "name": "a GPU", "driver": None},
+    "versions": {"Python": "3", "torch": "2", "CUDA": "12"},
+    "limits": {
+        "products": [{"precision": "bf16", "size": 64, "flops_per_second": [1.0, 2.0, 3.0]}],
+        "bytes_per_second": [1.0, 2.0, 3.0],
+    },
+    "throughput": {
+        "widths": [4, 2],
+        "flops_per_example": 32,
+        "rows": [
+            {
+                "method": "device",
+                "precision": "bf16",
+                "batch_size": 1,
+                "examples_per_second": [1.0, 2.0, 3.0],
+            }
+        ],
+    },
+    "small_network": {"widths": [4, 2], "batch_size": 32, "ratios": {"captured": [1.0, 2.0, 3.0]}},
+    "time_to_target": {
+        "accuracy": 0.94,
+        "rows": [
+            {
+                "batch_size": 32,
+                "seed": 0,
+                "reached": True,
+                "accuracy": 0.95,
+                "epochs": 3,
+                "seconds": 1.0,
+            }
+        ],
+    },
+    "heat_map": {
+        "widths": [4, 2],
+        "epochs": 1,
+        "seeds": 1,
+        "batch_sizes": [8, 16],
+        "rates": [0.1],
+        "losses": [[1.0], [None]],
+    },
+    "many_networks": {"networks": 8, "batch_size": 32, "ratio": [1.0, 2.0, 3.0]},
+}
+
+
+def stored(tmp_path, change=lambda record: None):
+    record = copy.deepcopy(RECORDING)
+    change(record)
+    file = tmp_path / "gpu.json"
+    file.write_text(json.dumps(record))
+    return file
+
+
+def test_a_recording_is_read_and_a_missing_one_is_none(tmp_path, monkeypatch):
+    assert load_gpu_recording(tmp_path / "none.json") is None
+    assert load_gpu_recording(stored(tmp_path)) == RECORDING
+    monkeypatch.setattr(module, "GPU_RECORDING", stored(tmp_path))
+    assert load_gpu_recording()["device"]["name"] == "a GPU"
+
+
+@pytest.mark.parametrize(
+    "change", [{"quick": True}, {"device": {**RECORDING["device"], "kind": "cpu"}}]
+)
+def test_the_books_recording_is_a_full_run_on_a_gpu(change, tmp_path, monkeypatch):
+    file = stored(tmp_path, lambda record: record.update(change))
+    assert load_gpu_recording(file)["date"] == "2000-01-01"
+    monkeypatch.setattr(module, "GPU_RECORDING", file)
+    with pytest.raises(ValueError, match="expected a full run on a GPU"):
+        load_gpu_recording()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(complete=False), "cut short"),
+        (lambda r: r.pop("heat_map"), "the record: 'heat_map' is missing"),
+        (lambda r: r["device"].pop("name"), "device: 'name' is missing"),
+        (lambda r: r["throughput"].update(rows=[]), "expected rows, got none"),
+        (lambda r: r["throughput"]["rows"][0].pop("method"), "'method' is missing"),
+        (lambda r: r["many_networks"].update(ratio=[1.0, 3.0, 2.0]), "three quartiles"),
+        (lambda r: r["limits"].update(bytes_per_second=[0.0, 1.0, 1.0]), "three quartiles"),
+        (lambda r: r["time_to_target"]["rows"][0].update(accuracy=94), r"rows\[0\]"),
+        (lambda r: r["heat_map"].update(losses=[[1.0]]), "expected 2 rows of 1"),
+        (lambda r: r.update(repeats=1), "repeats=1"),
+    ],
+)
+def test_a_damaged_recording_is_refused(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load_gpu_recording(stored(tmp_path, change))
+
+
+def test_half_a_file_is_refused(tmp_path):
+    file = stored(tmp_path)
+    file.write_text(file.read_text()[:100])
+    with pytest.raises(ValueError, match="not a recording of a GPU"):
+        load_gpu_recording(file)

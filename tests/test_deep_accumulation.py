@@ -1,5 +1,6 @@
 """Accumulated gradients equal the batch's, for any partition; memory falls as 1/K."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sgdlib.deep import LivePeak, SavedBytes, accumulate_gradients
+from sgdlib.deep.accumulation import forward
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 DTYPES = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -139,6 +141,30 @@ def test_default_weights_are_the_mean():
     assert torch.equal(accumulated(model, batch)[0], accumulated(model, batch, ones)[0])
 
 
+def stale_forward(model, x):
+    """The planted bug: autocast's own cache, which lives as long as the outermost autocast."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return model(x).float()
+
+
+def test_bf16_inside_an_outer_autocast_sees_the_new_weights():
+    """As a recorded step must, too: a cached cast would freeze the weights of the first step."""
+    model, (x, _) = network(torch.float32), data(8, torch.float32)
+
+    def outputs_after_a_step(call):
+        torch.nn.init.constant_(model[0].weight, 0.1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            call()
+            torch.nn.init.constant_(model[0].weight, 0.3)  # the step
+            return call().detach()
+
+    expected = outputs_after_a_step(lambda: forward(copy.deepcopy(model), x, "bf16"))
+    got = outputs_after_a_step(lambda: forward(model, x, "bf16"))
+    assert torch.equal(got, expected)
+    stale = outputs_after_a_step(lambda: stale_forward(model, x))
+    assert not torch.equal(stale, expected)
+
+
 def test_bf16_pieces_agree_with_the_bf16_batch():
     model, batch = network(torch.float32), data(32, torch.float32)
     whole, _ = accumulated(model, batch, precision="bf16")
@@ -214,10 +240,48 @@ def test_live_peak_of_a_known_program():
         del a
         d = c + 1
         del b, c
-    assert memory.peak == 8000
+    assert memory.peak == max(memory.history) == 8000
+    assert memory.history == [4000, 8000, 8000, 8000]  # ones, times two, view, plus one
     assert memory.live == 4000
     del d
     assert memory.live == 0
+
+
+def training_step(batch_size, pieces, steps=2):
+    """Return the sizes of a small network's parts, and the live bytes through its last step."""
+    x, y = gaussian(batch_size, 64, dtype=torch.float32), torch.arange(batch_size) % 10
+    with LivePeak() as memory:
+        model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        optimizer = torch.optim.Adam(model.parameters())
+        for _ in range(steps):
+            start = len(memory.history)
+            accumulate_gradients(
+                model, cross_entropy, (x, y), micro_batch_size=batch_size // pieces
+            )
+            middle = len(memory.history)
+            optimizer.step()
+            optimizer.zero_grad()
+    parameters = sum(p.nbytes for p in model.parameters())
+    state = sum(t.nbytes for s in optimizer.state.values() for t in s.values())
+    return parameters, state, memory.history[start:middle]
+
+
+def test_the_history_of_a_training_step_is_the_sum_of_its_parts():
+    """It begins with parameters and optimizer state; at its end the gradients have come on top."""
+    for batch_size, pieces in [(64, 1), (512, 1), (512, 8)]:
+        parameters, state, history = training_step(batch_size, pieces)
+        assert 2 * parameters <= state <= 2 * parameters + 64  # two moments, and step counters
+        assert 0 <= history[0] - (parameters + state) <= 4 * batch_size  # the weights 1/B
+        # the losses, and in pieces their copy and the weights, may still be there
+        assert 0 <= history[-1] - (2 * parameters + state) <= 16 * batch_size
+
+
+def test_the_peak_of_k_pieces_is_that_of_one_and_at_most_a_second_gradient():
+    parameters, _, whole = training_step(4096, 1)
+    _, _, one_piece = training_step(512, 1)
+    _, _, pieces = training_step(4096, 8)
+    assert max(one_piece) <= max(pieces) <= max(one_piece) + parameters + 16 * 4096
+    assert max(pieces) < max(whole) / 4
 
 
 # -- bad input --

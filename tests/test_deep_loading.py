@@ -220,6 +220,73 @@ def test_device_draws_with_replacement_are_uniform():
     check_all_orders_equally_often(thirds, 27)
 
 
+def test_device_subsets_are_uniform_in_random_order_and_a_wrong_draw_is_seen():
+    device = torch.Generator().manual_seed(0)
+    got = [i for e in range(1500) for i, _ in drawn(4, 2, generator=device, sampling="subset")]
+    check_all_orders_equally_often(got, 12)
+    one_shuffle = [i for e in range(1500) for i, _ in drawn(4, 2, generator=device)]
+    repeated = list(zip(*[chain.from_iterable(one_shuffle)] * 4, strict=True))
+    check_all_orders_equally_often(repeated, 24)  # within an epoch the batches are dependent,
+    both = list(zip(*[chain.from_iterable(got)] * 4, strict=True))
+    check_all_orders_equally_often(both, 144)  # and subsets are not
+    with pytest.raises(AssertionError):
+        check_all_orders_equally_often([sorted(i) for i in got], 12)
+
+
+@pytest.mark.parametrize("last", LAST)
+def test_the_last_batch_of_a_device_epoch_is_as_random_as_the_others(last):
+    """With n = 3 and B = 2 every order of three is equally frequent, whatever the rule."""
+    device = torch.Generator().manual_seed(1)
+    orders = []
+    for _ in range(3000):
+        flat = list(chain.from_iterable(i for i, _ in drawn(3, 2, generator=device, last=last)))
+        orders.append(flat if last != "drop" else [*flat, 3 - sum(flat)])
+    check_all_orders_equally_often(orders, 6)
+
+
+def on_a_device(n, b, epoch, monkeypatch, **options):
+    """Return an epoch's indices drawn as on a GPU: by torch, here on the CPU."""
+    sampler = IndexBatches(n, b, rng=3, **options)
+    other = torch.device("meta")  # not a CPU
+    real = torch.Generator
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "Generator", lambda device: real())
+        return [i.tolist() for block in sampler.blocks(epoch, device=other) for i in block.indices]
+
+
+@pytest.mark.parametrize("sampling", SAMPLING)
+def test_device_epochs_can_be_found_again_and_differ(sampling, monkeypatch):
+    first, second = (on_a_device(40, 8, e, monkeypatch, sampling=sampling) for e in (0, 1))
+    assert first == on_a_device(40, 8, 0, monkeypatch, sampling=sampling)
+    fixed = sampling in ("shuffle_once", "sequential")
+    assert (first == second) is fixed
+    in_order = first == [list(range(i, i + 8)) for i in range(0, 40, 8)]
+    assert in_order is (sampling == "sequential")
+
+
+@pytest.mark.parametrize("sampling", SAMPLING)
+def test_a_batch_size_schedule_gives_the_same_sizes_on_a_device(sampling, monkeypatch):
+    schedule = grow_batch(4, factor=2, every=0.5)
+    for epoch in range(2):
+        drawn_there = on_a_device(37, schedule, epoch, monkeypatch, sampling=sampling)
+        here = IndexBatches(37, schedule, sampling=sampling, rng=3).blocks(epoch)
+        assert [len(i) for i in drawn_there] == [len(i) for b in here for i in b.indices]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("last", LAST)
+@pytest.mark.parametrize("sampling", SAMPLING)
+def test_batches_of_tensors_on_a_gpu(sampling, last):
+    X = torch.arange(103, device="cuda").repeat(3, 1).T.float()
+    options = {"batch_size": 8, "sampling": sampling, "last": last, "rng": 1}
+    ours = list(TensorBatches(X, X[:, 0].long(), **options))
+    judge = list(TensorBatches(X.cpu(), X[:, 0].long().cpu(), **options))
+    assert all(x.is_cuda and torch.equal(x[:, 0].long(), y) for x, y, _ in ours)
+    for (x, _, w), (x_cpu, _, w_cpu) in zip(ours, judge, strict=True):
+        assert x.shape == x_cpu.shape
+        assert torch.equal(w.cpu(), w_cpu)
+
+
 # -- bad input --
 
 X = torch.zeros(6, 2)

@@ -36,6 +36,12 @@ def test_warmup_is_not_measured():
     assert len(calls) == 2 + 1 + 3
 
 
+def test_a_measurement_is_long_enough():
+    timing = benchmark(lambda: time.sleep(0.0005), repeats=3, min_seconds=0.01)
+    assert timing.calls >= 8
+    assert timing.seconds.min() * timing.calls > 0.004
+
+
 def test_the_device_is_waited_for(monkeypatch):
     waits = []
     monkeypatch.setattr(torch.cuda, "synchronize", waits.append)

@@ -4,7 +4,13 @@ Only chapters and tests import this package; it needs Matplotlib and IPython.
 """
 
 from sgdlib.book.claims import ClaimError, claim, quote
-from sgdlib.book.datasets import Split, load_airfoil, load_digits, load_mnist1d
+from sgdlib.book.datasets import (
+    Split,
+    load_airfoil,
+    load_digits,
+    load_gpu_recording,
+    load_mnist1d,
+)
 from sgdlib.book.explore import explore, interval
 from sgdlib.book.figures import COLORS, begin, show
 
@@ -18,6 +24,7 @@ __all__ = [
     "interval",
     "load_airfoil",
     "load_digits",
+    "load_gpu_recording",
     "load_mnist1d",
     "quote",
     "show",

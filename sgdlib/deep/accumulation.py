@@ -27,7 +27,9 @@ def forward(model: torch.nn.Module, x: torch.Tensor, precision: str) -> torch.Te
     if precision == "float32":
         return model(x)
     _check.option("precision", precision, PRECISIONS)
-    with torch.autocast(x.device.type, dtype=torch.bfloat16):
+    # Without autocast's cache of cast weights: inside someone else's autocast it outlives the step,
+    # and the next step, or a recorded one, would compute with the weights of this one.
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, cache_enabled=False):
         return model(x).float()
 
 

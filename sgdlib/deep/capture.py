@@ -3,12 +3,13 @@
 On a small network a GPU spends its time waiting for Python to hand over some forty small
 operations. A graph hands them over as one. Its addresses are fixed, so each batch is copied into
 the tensors with which it was recorded; its numbers are fixed too, so the learning rate must be a
-tensor.
+tensor. Random numbers go on from replay to replay: torch moves the generator along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -28,9 +29,15 @@ class CapturedSteps:
     ----------
     step
         Function of the batch's tensors and weights that makes one update in place, leaves no
-        gradients behind, and returns the losses (B,).
+        gradients behind, and returns the losses (B,). It must not wait for the GPU (`.item()`,
+        printing a tensor), nor use autocast's cache of cast weights across its end.
     model
         The model that it trains, on a CUDA device.
+
+    Raises
+    ------
+    ValueError
+        If the step cannot be recorded, with torch's reason.
 
     Notes
     -----
@@ -57,25 +64,51 @@ class _Recorded:
     def __init__(self, step, model, batch, weights):
         self._inputs = [t.clone() for t in (*batch, weights)]
         self._weights = weights
-        state = {k: v.clone() for k, v in model.state_dict().items()}
-        random = torch.cuda.get_rng_state(weights.device)
-        aside = torch.cuda.Stream(weights.device)
-        aside.wait_stream(torch.cuda.current_stream(weights.device))
-        with torch.cuda.stream(aside):
-            for _ in range(_WARMUP_STEPS):
-                step(self._inputs[:-1], self._inputs[-1])
-        torch.cuda.current_stream(weights.device).wait_stream(aside)
-        model.load_state_dict(state)  # in place: the graph keeps the parameters' addresses
-        torch.cuda.set_rng_state(random, weights.device)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._losses = step(self._inputs[:-1], self._inputs[-1])
+        device = weights.device
+        # Warmup and recording on one stream, on the model's device: autograd remembers the stream
+        # on which a gradient is accumulated.
+        with torch.cuda.device(device):
+            aside = torch.cuda.Stream(device)
+            with put_back(model, device):
+                aside.wait_stream(torch.cuda.current_stream(device))
+                with torch.cuda.stream(aside):
+                    for _ in range(_WARMUP_STEPS):
+                        step(self._inputs[:-1], self._inputs[-1])
+                torch.cuda.current_stream(device).wait_stream(aside)
+            self._graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(self._graph, stream=aside):
+                    self._losses = step(self._inputs[:-1], self._inputs[-1])
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise ValueError(
+                    "capture=True: expected a step that never waits for the GPU, and torch could "
+                    f"not record this one ({str(error).splitlines()[0]})"
+                ) from error
 
     def replay(self, batch, weights):
         for static, new in zip(self._inputs[:-1], batch, strict=True):
             static.copy_(new)
-        if weights is not self._weights:
+        if weights is not self._weights:  # equal weights are one shared tensor
             self._inputs[-1].copy_(weights)
             self._weights = weights
         self._graph.replay()
-        return self._losses.clone()
+        return self._losses.clone()  # the next replay writes over them
+
+
+@contextmanager
+def put_back(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Undo what the block does to the model, in place, and to the device's random numbers.
+
+    Buffers that a checkpoint leaves out are put back too.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    kept = [t.detach().clone() for t in tensors]
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for t, old in zip(tensors, kept, strict=True):
+                    t.copy_(old)

@@ -235,10 +235,11 @@ def train_ensemble(
         part = {name: p.data[which].requires_grad_() for name, p in ensemble.parameters.items()}
         like = next(iter(part.values()))
         velocity = {name: torch.zeros_like(p) for name, p in part.items()}
+        step_sizes = _StepSizes(like)
         for epoch in range(epochs):
             total = torch.zeros(which.stop - start, device=ensemble.device, dtype=torch.float64)
             weight_sum, position = 0.0, 0
-            for indices, weights in _steps(orders[which], epoch, like):
+            for indices, weights, sum_of_weights in _steps(orders[which], epoch, like):
                 progress = epoch + position / len(data[0])
                 rate = np.broadcast_to(rates(progress), (count,))[which]
                 batch = [t.index_select(0, indices.flatten()) for t in data]
@@ -247,9 +248,9 @@ def train_ensemble(
                 each = loss(outputs, *batch[1:]).view(indices.shape)
                 spread = weights.expand_as(each)
                 gradients = torch.autograd.grad(each, list(part.values()), spread)
-                _update(part, gradients, velocity, rate, momentum, weight_decay)
+                _update(part, gradients, velocity, step_sizes(rate), momentum, weight_decay)
                 total += (each.detach() * weights).sum(dim=1)
-                weight_sum += float(weights.sum())
+                weight_sum += sum_of_weights
                 position += indices.shape[1]
             losses[epoch, which] = (total / weight_sum).cpu()
     ensemble.write_back()
@@ -286,8 +287,8 @@ def evaluate_ensemble(
     return total / n, hits / n if labels else None
 
 
-def _steps(orders, epoch, like) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield the indices (G, B) and the weights (B,) of each step of `epoch` for a group.
+def _steps(orders, epoch, like) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+    """Yield the indices (G, B), the weights (B,) and their sum for each step of a group's `epoch`.
 
     Device and precision are those of the tensor `like`.
     """
@@ -299,7 +300,26 @@ def _steps(orders, epoch, like) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         stacked = torch.stack(parts) if on_device else torch.from_numpy(np.stack(parts)).to(device)
         weights = torch.tensor(blocks[0].weights, dtype=dtype, device=device)
         for indices in stacked.unbind(dim=1):
-            yield indices, weights
+            yield indices, weights, float(blocks[0].weights.sum())
+
+
+class _StepSizes:
+    """Rates (G,) as a number, where they are equal, or as a tensor: made anew if they change.
+
+    A tensor made in every step would make the program wait for a GPU each time.
+    """
+
+    def __init__(self, like: torch.Tensor):
+        self._like, self._rates, self._made = like, None, None
+
+    def __call__(self, rates: np.ndarray) -> float | torch.Tensor:
+        if self._rates is None or not np.array_equal(rates, self._rates):
+            self._rates = rates.copy()
+            if (rates == rates[0]).all():
+                self._made = float(rates[0])
+            else:
+                self._made = torch.tensor(rates, dtype=self._like.dtype, device=self._like.device)
+        return self._made
 
 
 def _update(parameters, gradients, velocity, rate, momentum, weight_decay):
@@ -310,11 +330,10 @@ def _update(parameters, gradients, velocity, rate, momentum, weight_decay):
                 g = g.add(p, alpha=weight_decay)
             if momentum:
                 g = velocity[name].mul_(momentum).add_(g)
-            if (rate == rate[0]).all():
-                p.sub_(g, alpha=float(rate[0]))
+            if isinstance(rate, float):
+                p.sub_(g, alpha=rate)
             else:
-                r = torch.tensor(rate, dtype=p.dtype, device=p.device)
-                p.addcmul_(g, r.view(-1, *[1] * (p.ndim - 1)), value=-1)
+                p.addcmul_(g, rate.view(-1, *[1] * (p.ndim - 1)), value=-1)
 
 
 def _constant_rates(lr, count):

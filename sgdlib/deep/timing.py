@@ -66,7 +66,7 @@ def benchmark(
     warmup
         Calls before the first measurement.
     min_seconds
-        A measurement repeats the call until about so long has passed.
+        A measurement repeats the call so often that it takes at least about so long.
     device
         Device to wait for before each reading of the clock; None: a GPU if there is one.
 
@@ -98,8 +98,9 @@ def benchmark(
 
     if warmup:
         seconds(warmup)
-    once = max(seconds(1), 1e-9)
-    calls = max(1, round(min_seconds / once))
+    calls = 1
+    while seconds(calls) < min_seconds:  # by doubling: one call alone may be a bad guess
+        calls *= 2
     measured = np.array([seconds(calls) / calls for _ in range(repeats)])
     lower, median, upper = np.quantile(measured, [0.25, 0.5, 0.75])
     return Timing(float(median), float(lower), float(upper), measured, calls)

@@ -1,0 +1,177 @@
+"""Recorded steps are the same steps: what can be checked without a GPU, and what cannot."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sgdlib.deep import capture, train
+from sgdlib.deep.capture import CapturedSteps, put_back
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+class Hidden(nn.Module):
+    """Draws random numbers, and counts in a buffer that a checkpoint leaves out."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 3), nn.BatchNorm1d(3)
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        self.calls += 1
+        return self.norm(F.dropout(self.linear(x), 0.5))
+
+
+def everything(model):
+    return [t.detach().clone() for t in (*model.parameters(), *model.buffers())]
+
+
+def put_back_what_is_saved(model):
+    """The planted bug: what `state_dict` leaves out stays changed."""
+    state = copy.deepcopy(model.state_dict())
+    yield
+    model.load_state_dict(state)
+
+
+def test_warmup_leaves_no_trace():
+    model, x = Hidden(), torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    addresses = [t.data_ptr() for t in (*model.parameters(), *model.buffers())]
+    before, random = everything(model), torch.get_rng_state()
+
+    def warm_up():
+        model(x).sum().backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= p.grad
+        model.zero_grad()
+
+    with put_back(model, torch.device("cpu")):
+        warm_up()
+        assert not all(map(torch.equal, everything(model), before))
+    assert all(map(torch.equal, everything(model), before))
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [t.data_ptr() for t in (*model.parameters(), *model.buffers())] == addresses
+    bug = put_back_what_is_saved(model)
+    next(bug)
+    warm_up()
+    next(bug, None)
+    assert not all(map(torch.equal, everything(model), before))
+
+
+def test_the_model_is_put_back_when_the_step_fails():
+    model = nn.Linear(2, 1)
+    before = everything(model)
+    with pytest.raises(KeyError), put_back(model, torch.device("cpu")):  # noqa: PT012
+        nn.init.zeros_(model.weight)
+        raise KeyError
+    assert all(map(torch.equal, everything(model), before))
+
+
+def test_each_batch_size_is_recorded_once_and_at_most_eight(monkeypatch):
+    recorded, plain = [], []
+
+    class Recorded:
+        def __init__(self, step, model, batch, weights):
+            recorded.append(len(weights))
+
+        def replay(self, batch, weights):
+            return weights
+
+    monkeypatch.setattr(capture, "_Recorded", Recorded)
+    steps = CapturedSteps(lambda batch, weights: plain.append(len(weights)), None)
+    for size in [*range(1, 11), 1, 8, 9]:
+        steps((torch.ones(size, 2), torch.ones(size)), torch.ones(size))
+    assert recorded == list(range(1, 9))
+    assert plain == [9, 10, 9]
+
+
+# -- on a GPU --
+
+
+def cross_entropy(outputs, labels):
+    return F.cross_entropy(outputs, labels, reduction="none")
+
+
+def data(n=83):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 6, generator=generator), torch.arange(n) % 4
+
+
+def network(*extra):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 32), *extra, nn.ReLU(), nn.Linear(32, 4))
+
+
+def both_ways(*extra, **options):
+    """Return the models and the step losses of a run with capture and of one without."""
+    outcomes = []
+    for captured in (True, False):
+        model = network(*extra)
+        history = train(
+            model,
+            cross_entropy,
+            data(),
+            epochs=4,
+            device="cuda",
+            capture=captured,
+            rng=0,
+            **{"batch_size": 8, "lr": 0.1} | options,
+        )
+        outcomes.append((model, history.step_losses))
+    return outcomes
+
+
+@needs_gpu
+@pytest.mark.parametrize("last", ["scale", "keep", "pad", "wrap", "drop"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_captured_steps_are_the_eager_steps(last, precision):
+    (a, losses), (b, expected) = both_ways(last=last, precision=precision, clip=0.5)
+    np.testing.assert_allclose(losses, expected, rtol=1e-2 if precision == "bf16" else 1e-4)
+    assert losses[-1] != losses[0]
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-2, atol=1e-3)
+
+
+@needs_gpu
+def test_captured_steps_inside_an_outer_autocast_use_new_weights():
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        (_, losses), _ = both_ways(precision="bf16", lr=0.3)
+    _, (_, expected) = both_ways(precision="bf16", lr=0.3)
+    np.testing.assert_allclose(losses, expected, rtol=5e-2)
+
+
+@needs_gpu
+def test_dropout_draws_anew_in_every_replay():
+    model = nn.Sequential(nn.Dropout(0.5)).cuda()
+    seen = []
+
+    def step(batch, weights):
+        return model(batch[0]).sum(1)
+
+    steps = CapturedSteps(step, model)
+    x, w = torch.ones(16, 100, device="cuda"), torch.ones(16, device="cuda")
+    seen = torch.stack([steps((x,), w) for _ in range(50)])
+    assert len({tuple(row.tolist()) for row in seen}) == 50
+    assert abs(seen.mean().item() - 100) < 5 * 10 / (16 * 50) ** 0.5
+
+
+@needs_gpu
+def test_batch_normalisation_counts_each_step_once():
+    (a, _), (b, _) = both_ways(nn.BatchNorm1d(32))
+    assert a[1].num_batches_tracked == b[1].num_batches_tracked
+    torch.testing.assert_close(a[1].running_var, b[1].running_var, rtol=1e-2, atol=1e-4)
+
+
+@needs_gpu
+def test_a_step_that_waits_for_the_gpu_is_refused_in_words():
+    def waits(outputs, labels):
+        losses = cross_entropy(outputs, labels)
+        return losses * (1 if losses.sum().item() > 0 else 2)
+
+    with pytest.raises(ValueError, match="capture=True: expected a step that never waits"):
+        train(network(), waits, data(), batch_size=8, epochs=1, lr=0.1, device="cuda", capture=True)
