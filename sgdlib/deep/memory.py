@@ -100,11 +100,13 @@ class LivePeak(TorchDispatchMode):
         Bytes alive now.
     peak
         The most that was alive at once.
+    history
+        Bytes alive after each operation, a list.
 
     Notes
     -----
-    Scratch memory inside a single operation is not seen. Used in the chapter *Memory and gradient
-    accumulation*.
+    A model and an optimizer that are made within the context are counted too. Scratch memory inside
+    a single operation is not seen. Used in the chapter *Memory and gradient accumulation*.
 
     Examples
     --------
@@ -112,12 +114,15 @@ class LivePeak(TorchDispatchMode):
     ...     total = torch.ones(100).exp().sum()      # the ones and their exponentials
     >>> memory.peak, memory.live
     (800, 4)
+    >>> memory.history                   # the ones are dropped before the sum
+    [400, 800, 404]
     """
 
     def __init__(self):
         super().__init__()
         self._seen: dict[int, weakref.finalize] = {}
         self.live = self.peak = 0
+        self.history: list[int] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> Any:
         """Run the operation and note the storages that it made."""
@@ -126,6 +131,7 @@ class LivePeak(TorchDispatchMode):
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor) and _key(tensor) not in before:
                 self._note(tensor.untyped_storage())
+        self.history.append(self.live)
         return out
 
     def _note(self, storage: torch.UntypedStorage) -> None:
