@@ -188,6 +188,58 @@ def test_batch_norm_is_not_the_same_and_group_norm_is():
         assert same or (got - expected).norm() > 0.01 * expected.norm()
 
 
+def workers(norm, batch, count):
+    """Return the mean gradient of data-parallel workers that synchronise gradients only."""
+    total = 0
+    for xs, ys in zip(*(t.chunk(count) for t in batch), strict=True):
+        model = network(norm=norm)
+        cross_entropy(model(xs), ys).mean().backward()
+        total = total + gradient(model) / count
+    return total
+
+
+def test_pieces_with_batch_norm_are_unsynchronised_workers():
+    batch = data(32)
+    got, _ = accumulated(network(norm=nn.BatchNorm1d(16)), batch, micro_batch_size=8)
+    assert_same_gradient(got, workers(nn.BatchNorm1d(16), batch, 4), 1e-12)
+    with pytest.raises(AssertionError):  # two workers normalise over twice as many
+        assert_same_gradient(got, workers(nn.BatchNorm1d(16), batch, 2), 1e-2)
+
+
+def test_frozen_batch_norm_is_exact():
+    norm = nn.BatchNorm1d(16).eval()
+    expected, _ = at_once(network(norm=norm), data(32))
+    got, _ = accumulated(network(norm=norm), data(32), micro_batch_size=5)
+    assert_same_gradient(got, expected, 1e-12)
+
+
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_running_statistics_move_once_for_each_piece(pieces):
+    norm = nn.BatchNorm1d(16, momentum=0.1)
+    norm.num_batches_tracked.zero_()
+    accumulated(network(norm=norm), data(32), micro_batch_size=32 // pieces)
+    assert norm.num_batches_tracked == pieces
+    norm.running_var.fill_(0)
+    norm.running_mean.fill_(1)
+    model = network(norm=norm)
+    for p in model[0].parameters():
+        p.data.zero_()  # every feature is 0: what is left of the mean is what was forgotten
+    accumulated(model, data(32), micro_batch_size=32 // pieces)
+    expected = torch.full((16,), 0.9**pieces, dtype=torch.float64)
+    torch.testing.assert_close(norm.running_mean, expected)
+
+
+def test_adding_up_losses_saves_nothing():
+    model, (x, y) = wide()
+    with SavedBytes(model.parameters()) as whole:
+        cross_entropy(model(x), y).mean().backward()
+    with SavedBytes(model.parameters()) as summed:  # one backward, after the loop
+        pieces = zip(x.split(512), y.split(512), strict=True)
+        sum(cross_entropy(model(xs), ys).sum() / 4096 for xs, ys in pieces).backward()
+    assert summed.peak >= 0.99 * whole.peak
+    assert measured(8)[0] < 0.13 * whole.peak
+
+
 # -- memory: the same number on every run --
 
 
