@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot as plt
 from small_book import ROOT
 
 sys.path.append(str(ROOT))
@@ -147,21 +148,52 @@ def test_an_unknown_program_is_refused():
 # -- the recording of a GPU --
 
 
-def test_the_recording_program_runs_to_its_end_on_a_cpu(tmp_path):
-    file = tmp_path / "quick.json"
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory):
+    """Run the program once, at its smallest; return the file and what it said meanwhile."""
+    file = tmp_path_factory.mktemp("recording") / "quick.json"
     command = [sys.executable, "-m", "benchmarks.gpu", "--quick", "--device", "cpu"]
     done = subprocess.run(
         [*command, "--json", str(file)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "-- heat_map" in done.stderr  # it says how far it is
+    return file, done.stderr
+
+
+def test_the_recording_program_runs_to_its_end_on_a_cpu(quick_run):
+    file, said = quick_run
+    assert [f"-- {part}" in said for part in gpu.PARTS] == [True] * 6  # it says how far it is
     record = load_gpu_recording(file)
     assert record["quick"] is True
     assert record["device"]["kind"] == "cpu"
     methods = {(r["method"], r["precision"]) for r in record["throughput"]["rows"]}
     assert methods == {(m, p) for m in ("loader", "device") for p in ("float32", "bf16")}
-    assert not list(tmp_path.glob("*.part"))
+    assert all(r["joules"] is None for r in record["time_to_target"]["rows"])
+    assert not list(file.parent.glob("*.part"))
     assert not re.search(r"/(home|work|tmp|root|usr)\b", file.read_text())
+
+
+def test_the_chapter_draws_what_the_program_writes(quick_run):
+    record = load_gpu_recording(quick_run[0])
+    for row in record["time_to_target"]["rows"]:
+        row["reached"] = True
+    cells = json.loads((ROOT / "chapters/applications/13_gpu.ipynb").read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    wanted = [s for s in sources if "def draw_throughput" in s or "def draw_recorded" in s]
+    drawing = "\n".join(source.partition("\nshow(")[0] for source in wanted)
+    names = {"np": np, "plt": plt}
+    exec(drawing, names)
+    part, peaks = record["throughput"], names["recorded_peaks"](record)
+    figures = [
+        names["draw_throughput"](part["rows"], part["flops_per_example"], peaks),
+        names["draw_recorded_race"](record["time_to_target"]),
+        names["draw_recorded_map"](record["heat_map"]),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        assert figure.axes[0].has_data()
+        plt.close(figure)
+    assert "8 networks at once" in names["described"](record)
 
 
 def test_a_recording_cut_short_keeps_what_was_done(tmp_path, monkeypatch):
