@@ -82,9 +82,10 @@ class Ensemble:
         if len({id(m) for m in self.models}) < len(self.models):
             raise ValueError("models: expected different objects, got one of them twice")
         shapes = [{k: tuple(p.shape) for k, p in m.named_parameters()} for m in self.models]
+        first = repr(self.models[0])
         for i, s in enumerate(shapes):
             # The printed form knows the layers and their options: ReLU is not Tanh.
-            if s != shapes[0] or repr(self.models[i]) != repr(self.models[0]):
+            if s != shapes[0] or repr(self.models[i]) != first:
                 raise ValueError(f"models[{i}]: expected the architecture of models[0]")
         buffer = next((name for name, _ in self.models[0].named_buffers()), None)
         if buffer is not None:
@@ -117,10 +118,12 @@ class Ensemble:
 
     def write_back(self) -> None:
         """Copy the stacked parameters into the models."""
+        where = next(iter(self.models[0].parameters())).device
+        stacked = {name: p.detach().to(where) for name, p in self.parameters.items()}  # at once
         with torch.no_grad():
             for r, model in enumerate(self.models):
                 for name, p in model.named_parameters():
-                    p.copy_(self.parameters[name][r])
+                    p.copy_(stacked[name][r])
 
 
 def _batched_layers(model: nn.Module) -> list[tuple] | None:
