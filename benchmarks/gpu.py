@@ -57,9 +57,9 @@ class Sizes:
     small_widths: tuple[int, ...] = (40, 100, 100, 10)
     small_steps: int = 300
     target: float = 0.94
-    target_batch_sizes: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    target_batch_sizes: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024)
     target_seeds: int = 3
-    target_epochs: int = 120
+    target_epochs: int = 200
     map_batch_sizes: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4000)
     map_rates: int = 33
     map_seeds: int = 32

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sgdlib.deep import capture, train
+from sgdlib.deep import PlainSGD, TensorBatches, accumulate_gradients, capture, train
 from sgdlib.deep.capture import CapturedSteps, put_back
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -88,6 +88,118 @@ def test_each_batch_size_is_recorded_once_and_at_most_eight(monkeypatch):
         steps((torch.ones(size, 2), torch.ones(size)), torch.ones(size))
     assert recorded == list(range(1, 9))
     assert plain == [9, 10, 9]
+
+
+# -- the order of events, with a stand-in for the GPU --
+
+
+class Nothing:
+    """A stream, or the context of a device or of a stream, that does nothing."""
+
+    def __init__(self, *args):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        pass
+
+    def wait_stream(self, other):
+        pass
+
+
+class Tape:
+    """Replays by running the step again on the tensors with which it was recorded."""
+
+    def replay(self):
+        self.run()
+
+
+class Recording:
+    """Like a real capture, leaves no trace of what is run while it lasts."""
+
+    def __init__(self, graph, stream):
+        assert isinstance(stream, Nothing)
+
+    def __enter__(self):
+        self.undo = put_back(Recording.model, torch.device("cpu"))
+        self.undo.__enter__()
+
+    def __exit__(self, *error):
+        return self.undo.__exit__(*error)
+
+
+class Stood(capture._Recorded):
+    """A recording whose tape knows the step."""
+
+    def __init__(self, step, model, batch, weights):
+        Recording.model = model
+        super().__init__(step, model, batch, weights)
+
+        def run():
+            self._losses.copy_(step(self._inputs[:-1], self._inputs[-1]))
+
+        self._graph.run = run
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    for name in ("device", "stream", "Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, Nothing)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
+    monkeypatch.setattr(torch.cuda, "graph", Recording)
+    monkeypatch.setattr(capture, "_Recorded", Stood)
+
+
+def steps_of(last, *, captured, forget_weights=False):
+    """Train with a rate that changes, dropout and a ragged tail; return losses and parameters."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.Dropout(0.3), nn.ReLU(), nn.Linear(32, 4))
+    optimizer = PlainSGD(model.parameters(), 0.1)
+    lr = optimizer.param_groups[0]["lr"] = torch.tensor(0.1)
+
+    def step(batch, weights):
+        if forget_weights:
+            weights = torch.full_like(weights, 1 / len(weights))
+        losses = accumulate_gradients(model, cross_entropy, batch, weights)
+        optimizer.step()
+        optimizer.zero_grad()
+        return losses
+
+    one = CapturedSteps(step, model) if captured else step
+    losses = []
+    for epoch in range(3):
+        lr.fill_(0.1 / (1 + epoch))
+        for *batch, weights in TensorBatches(*data(), batch_size=8, last=last, rng=0):
+            losses.append(one(batch, weights))
+    return torch.cat(losses), torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("last", ["scale", "keep", "pad", "wrap", "drop"])
+def test_replayed_steps_are_the_plain_steps_bit_for_bit(last, stand_in):
+    expected = steps_of(last, captured=False)
+    got = steps_of(last, captured=True)
+    assert all(map(torch.equal, got, expected))
+    if last in ("scale", "pad"):  # the planted bug: weights that do not reach the recording
+        wrong = steps_of(last, captured=True, forget_weights=True)
+        assert not torch.equal(wrong[1], expected[1])
+
+
+def test_a_step_that_cannot_be_recorded_is_refused_and_leaves_no_trace(stand_in, monkeypatch):
+    model, calls = nn.Linear(2, 1), []
+    before = everything(model)
+
+    def step(batch, weights):
+        calls.append(None)
+        nn.init.zeros_(model.weight)
+        if len(calls) > capture._WARMUP_STEPS:
+            raise RuntimeError("operation not permitted when stream is capturing\ndetails")
+        return weights
+
+    with pytest.raises(ValueError, match=r"could not record this one \(operation not permitted"):
+        CapturedSteps(step, model)((torch.ones(3, 2),), torch.ones(3))
+    assert all(map(torch.equal, everything(model), before))
 
 
 # -- on a GPU --

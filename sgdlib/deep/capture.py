@@ -77,7 +77,8 @@ class _Recorded:
                 torch.cuda.current_stream(device).wait_stream(aside)
             self._graph = torch.cuda.CUDAGraph()
             try:
-                with torch.cuda.graph(self._graph, stream=aside):
+                # The outer context gives the stream back even where ending a capture fails.
+                with torch.cuda.stream(aside), torch.cuda.graph(self._graph, stream=aside):
                     self._losses = step(self._inputs[:-1], self._inputs[-1])
             except torch.cuda.OutOfMemoryError:
                 raise
