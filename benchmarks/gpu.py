@@ -1,6 +1,6 @@
 """Record what a GPU does with batches: the curves of the chapter *GPU training*.
 
-``python -m benchmarks.gpu`` takes about eight minutes on a large GPU and writes
+``python -m benchmarks.gpu`` is sized for some minutes on a large GPU and writes
 `sgdlib/book/data/gpu.json`, which the chapter draws; it writes what it has after each part, so a
 run that is cut short keeps the parts that were done. ``--quick --device cpu --json FILE`` tries the
 program out in seconds, at sizes that say nothing. Let nothing else run on the GPU meanwhile.
