@@ -1,6 +1,6 @@
 r"""Simulated annealing by batch size: cooling schedules, and the two knobs that follow them.
 
-A temperature T = eta sigma^2/(2 B) can be lowered by either knob:
+A temperature T = eta sigma^2/(2 B) can be lowered by either knob::
 
     B   = eta sigma^2 / (2 T)           the batch grows, the rate stays
     eta = 2 B T / sigma^2               the rate decays, the batch stays

@@ -1,8 +1,11 @@
 r"""The mean time over a barrier in one dimension: solved exactly, and estimated.
 
-m(x) = 1 + E[m(x - eta g)],  m = 0 beyond the target      steps of the discrete walk
-T m'' - L' m' = -1,          m = 0 at the target          time t = eta * steps, eta -> 0
-2 pi / sqrt(k_a |k_b|) exp(Delta L / T)                   Kramers: T -> 0 as well
+In steps of the discrete walk; in time t = eta * steps as eta goes to 0; as T goes to 0 too
+(Kramers)::
+
+    m(x) = 1 + E[m(x - eta g)],  m = 0 beyond the target
+    T m'' - L' m' = -1,          m = 0 at the target
+    2 pi / sqrt(k_a |k_b|) exp(Delta L / T)
 """
 
 from __future__ import annotations

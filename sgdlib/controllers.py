@@ -90,7 +90,7 @@ class ReduceOnPlateau:
 class NormTest:
     r"""Let the batch grow when its gradient drowns in its own noise.
 
-    A batch gradient g that is the mean of K parts has the estimated variance
+    A batch gradient g that is the mean of K parts has the estimated variance::
 
         V = sum_j |part_j - g|^2 / (K (K - 1)),
 
@@ -111,7 +111,7 @@ class NormTest:
     batch_size
         The batch size to use now.
     ratio
-        V/|g|^2 at the last test; NaN before the first.
+        ``V/|g|^2`` at the last test; NaN before the first.
 
     Raises
     ------
@@ -121,10 +121,10 @@ class NormTest:
     Notes
     -----
     Byrd, Chin, Nocedal and Wu (2012), without the factor (N - B)/(N - 1) for a subset of N; De et
-    al. (2017), arXiv:1610.05792. In the mean |g|^2 itself contains V, beside the squared length of
-    the true gradient. Where that is negligible and the dimension large, V/|g|^2 is about 1: with
-    theta < 1 the batch then grows at every test, with theta > 1 hardly ever. Used in the chapter
-    *Simulated annealing by batch size*.
+    al. (2017), arXiv:1610.05792. In the mean ``|g|^2`` itself contains V, beside the squared length
+    of the true gradient. Where that is negligible and the dimension large, ``V/|g|^2`` is about 1:
+    with theta < 1 the batch then grows at every test, with theta > 1 hardly ever. Used in the
+    chapter *Simulated annealing by batch size*.
 
     Examples
     --------

@@ -1,5 +1,7 @@
 r"""The temperature of SGD, and the cloud in which it settles.
 
+::
+
     T = eta sigma^2 / (2 B)                  a subset of N: times (N - B)/(N - 1)
                                              with momentum: divided by 1 - beta
     S_ij = eta/B Sigma_ij / (h_i + h_j - eta h_i h_j)         exact, in the axes of H
