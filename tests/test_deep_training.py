@@ -492,6 +492,28 @@ def test_a_graph_needs_plain_sgd():
         check_capture(True, torch.device("cuda"), adam)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_callers_autocast_changes_nothing(precision):
+    """Autocast keeps cast copies of the weights until it ends: the first step's, for all steps."""
+    outcomes = []
+    for enabled in (False, True):
+        model = network(dtype=torch.float32)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            train(
+                model,
+                cross_entropy,
+                (X.float(), LABELS),
+                batch_size=8,
+                epochs=3,
+                lr=0.3,
+                precision=precision,
+                rng=0,
+                device="cpu",
+            )
+        outcomes.append(parameters(model))
+    assert torch.equal(*outcomes)
+
+
 def test_a_rate_in_a_tensor_makes_the_same_step():
     ours, judge = network(), network()
     for model, lr in [(ours, 0.3), (judge, 0.3)]:

@@ -168,6 +168,7 @@ def train(
     with (
         _random_numbers_of_its_own(run.seed, device),
         _clear_memory_errors(),
+        torch.autocast(device.type, enabled=False),  # a caller's would keep cast weights, and old
         progress_bar(progress, epochs * n) as run.show,
     ):
         _inputs.check_fit(model, loss, {"data": data, "validation": validation}, precision)
