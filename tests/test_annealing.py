@@ -19,6 +19,7 @@ from sgdlib.annealing import (
     in_steps,
     variance_ratio,
 )
+from sgdlib.landscapes import Rugged
 from sgdlib.langevin import stationary_covariance, temperature
 from sgdlib.schedules import grow_batch, step_decay
 
@@ -172,6 +173,56 @@ def test_a_run_spends_its_budget():
     assert trace.examples[-1] == 1000
     assert (np.diff(trace.batch_sizes[:-1]) >= 0).all()
     assert in_steps(7, 23)[1] == 3
+
+
+# -- an annealed run against its exact law --
+
+
+def exact_share(f, sizes, lr, sigma2, cells=12):
+    """Share of the start, uniform on [-4.5, 4.5], that ends in the global basin: by matrices."""
+    rim = np.linspace(0, 1, 100_001)
+    rim = rim[np.argmin(f.in_global_basin(rim[:, None]))]
+    dx = rim / cells
+    x = dx * (np.arange(int(8 / dx)) + 0.5)  # f is symmetric: x > 0 is enough
+    ahead = x - lr * f.gradient(x[:, None])[:, 0]
+    density = np.clip(4.5 / dx - np.arange(len(x)), 0, 1)
+    density /= density.sum()
+    for B, stage in itertools.groupby(sizes):
+        width = lr * math.sqrt(sigma2 / B)
+        kernel = sum(np.exp(-(((x[:, None] - m) / width) ** 2) / 2) for m in (ahead, -ahead))
+        kernel /= kernel.sum(axis=0)
+        density = np.linalg.matrix_power(kernel, len(list(stage))) @ density
+    return density[:cells].sum()
+
+
+def assert_share(f, theta, expected):
+    share = f.in_global_basin(theta).mean()
+    assert abs(share - expected) <= 4 * math.sqrt(expected * (1 - expected) / len(theta))
+
+
+def test_an_annealed_run_has_its_exact_law_and_wrong_ones_have_not():
+    lr, sigma2, budget = 0.02, 25.0, 3000
+    T = cooling_schedule(0.25, 0.02, length=budget)
+    schedule = cool_by_batch(T, lr=lr, sigma2=sigma2)
+    f, start = Rugged(sigma2), np.random.default_rng(0).uniform(-4.5, 4.5, (WALKERS, 1))
+
+    def end(problem, batch_size, steps, seed):
+        return minibatch_sgd(
+            problem, start, lr=lr, batch_size=batch_size, steps=steps, record=steps, rng=seed
+        ).theta
+
+    batch_size, steps = in_steps(schedule, budget)
+    sizes = [batch_size(t) for t in range(steps)]
+    expected = exact_share(f, sizes, lr, sigma2)
+    assert_share(f, end(f, batch_size, steps, 1), expected)
+    for theta in (
+        end(f, lambda t: 1, budget, 2),  # not cooled at all
+        end(f, schedule, budget, 3),  # examples taken for steps: far more than was paid for
+        end(Rugged(sigma2**2), batch_size, steps, 4),  # variance for its root
+        end(f, lambda t: sizes[-1 - int(t)], steps, 5),  # heated instead of cooled
+    ):
+        with pytest.raises(AssertionError):
+            assert_share(f, theta, expected)
 
 
 # -- bad input --
