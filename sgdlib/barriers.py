@@ -67,7 +67,10 @@ def mean_first_passage_time(
 
     Notes
     -----
-    Gardiner, *Stochastic Methods* (2009). Derived in the chapter *Over the barrier*.
+    It is the mean of the diffusion. That of a walk with noise that is not normal tends to it only
+    where ``|L'|`` is small against the standard deviation of one example's gradient; a smaller
+    learning rate does not help. Gardiner, *Stochastic Methods* (2009). Derived in the chapter
+    *Over the barrier*.
 
     Examples
     --------
@@ -261,7 +264,7 @@ def kramers_time(
 
     Notes
     -----
-    The leading term as T -> 0, for noise that is white, isotropic and the same everywhere, for a
+    The leading term as T -> 0, for normal noise that is white and the same everywhere, for a
     smooth top, small steps (learning rate times curvature << 1), and, with `"well"`, a target far
     beyond the top. At barrier/T = 2.5 it is 12 % too short in the symmetric double well.
     Kramers (1940); Hänggi, Talkner and Borkovec (1990). Derived in the chapter *Over the barrier*.
