@@ -1,8 +1,9 @@
 """Record what a GPU does with batches: the curves of the chapter *GPU training*.
 
 ``python -m benchmarks.gpu`` is sized for some minutes on a large GPU and writes
-`sgdlib/book/data/gpu.json`, which the chapter draws; it writes what it has after each part, so a
-run that is cut short keeps the parts that were done. ``--quick --device cpu --json FILE`` tries the
+`sgdlib/book/data/gpu.json`, which the chapter draws. What it has after each part is written to
+`gpu.partial.json` beside it: a run that is cut short keeps the parts that were done, and replaces
+no recording. ``--quick --device cpu --json FILE`` tries the
 program out in seconds, at sizes that say nothing. Let nothing else run on the GPU meanwhile.
 
 Rates are medians with quartiles over repeats, each repeat waited for; ratios are taken within pairs
@@ -443,10 +444,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.json == GPU_RECORDING and (options.quick or device.type != "cuda"):
         parser.error("--json FILE is needed: only a full run on a GPU is the book's recording")
     if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)  # set_device takes no bare "cuda"
         torch.cuda.set_device(device)
     torch.set_num_threads(1)  # the loader's gather; nothing else of weight is on the CPU
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     sizes = QUICK if options.quick else Sizes()
+    partial = options.json.with_suffix(".partial.json")
     start = time.perf_counter()
     record = {
         "program": "benchmarks/gpu.py",
@@ -472,8 +475,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         show(f"-- {name}")
         record[name] = part(sizes, device, show)
         record["seconds"] = time.perf_counter() - start
-        record["complete"] = name == list(PARTS)[-1]
-        write(options.json, record)
+        write(partial, record)
+    record["complete"] = True
+    write(options.json, record)
+    partial.unlink()
     load_gpu_recording(options.json)  # as the chapter will read it
     show(f"written to {options.json}")
 

@@ -169,7 +169,7 @@ def test_the_recording_program_runs_to_its_end_on_a_cpu(quick_run):
     methods = {(r["method"], r["precision"]) for r in record["throughput"]["rows"]}
     assert methods == {(m, p) for m in ("loader", "device") for p in ("float32", "bf16")}
     assert all(r["joules"] is None for r in record["time_to_target"]["rows"])
-    assert not list(file.parent.glob("*.part"))
+    assert list(file.parent.iterdir()) == [file]
     assert not re.search(r"/(home|work|tmp|root|usr)\b", file.read_text())
 
 
@@ -201,14 +201,31 @@ def test_a_recording_cut_short_keeps_what_was_done(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(gpu, "PARTS", {"limits": gpu.limits, "throughput": fails})
-    file = tmp_path / "quick.json"
+    file, partial = tmp_path / "quick.json", tmp_path / "quick.partial.json"
+    file.write_text("an older recording")
     with pytest.raises(KeyboardInterrupt):
         gpu.main(["--quick", "--device", "cpu", "--json", str(file)])
-    record = json.loads(file.read_text())
+    assert file.read_text() == "an older recording"
+    record = json.loads(partial.read_text())
     assert record["limits"]["products"]
     assert record["complete"] is False
     with pytest.raises(ValueError, match="cut short"):
-        load_gpu_recording(file)
+        load_gpu_recording(partial)
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:1", 1)])
+def test_a_gpu_is_chosen_by_a_device_that_torch_takes(name, index, tmp_path, monkeypatch):
+    chosen = []
+
+    def set_device(device):  # torch's own look at its argument, which needs no GPU
+        chosen.append(torch.cuda._utils._get_device_index(device))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main(["--quick", "--device", name, "--json", str(tmp_path / "quick.json")])
+    assert chosen == [index]
 
 
 def test_only_a_full_run_on_a_gpu_becomes_the_books_recording(capsys):
