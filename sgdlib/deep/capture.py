@@ -30,7 +30,8 @@ class CapturedSteps:
     step
         Function of the batch's tensors and weights that makes one update in place, leaves no
         gradients behind, and returns the losses (B,). It must not wait for the GPU (`.item()`,
-        printing a tensor), nor use autocast's cache of cast weights across its end.
+        printing a tensor), nor use autocast's cache of cast weights across its end. The same
+        tensor of weights, given again, is taken to be unchanged.
     model
         The model that it trains, on a CUDA device.
 
