@@ -5,7 +5,7 @@ A temperature T = eta sigma^2/(2 B) can be lowered by either knob::
     B   = eta sigma^2 / (2 T)           the batch grows, the rate stays
     eta = 2 B T / sigma^2               the rate decays, the batch stays
 
-Per example seen the two are equal to first order in eta h. What is left over in a bowl of curvature
+Per example seen the two agree to leading order in eta h. What is left over in a bowl of curvature
 h, for a factor k, is the ratio of stationary variances (2 - eta h/k)/(2 - eta h).
 """
 
