@@ -1,4 +1,4 @@
-"""The claims ledger: every claim of the book, with its theory and its measurement, on one page.
+"""The claims ledger: every claim of the book, what was expected and what was measured, by chapter.
 
 ``sgdlib.book.claim`` leaves a record in the page: ``<p class="claim" data-claim="{json}">``. It is
 read with the page, whether the notebook was executed now or came from the cache, and kept in
@@ -18,16 +18,16 @@ from sphinx.util.nodes import make_refnode
 
 logger = logging.getLogger(__name__)
 FIELDS = ("text", "theory", "measured", "tolerance")
-HEADINGS = {"Claim": 40, "Theory": 15, "Measured": 12, "Tolerance": 15, "Chapter": 18}
+HEADINGS = {"Claim": 46, "Expected": 18, "Measured": 16, "Tolerance": 20}
 HIDDEN = {"remove-output", "remove_output", "remove-cell", "remove_cell"}
 
 
 class ledger(nodes.General, nodes.Element):
-    """Stands for the table until every page has been read."""
+    """Stands for the tables until every page has been read."""
 
 
 class ClaimsLedger(SphinxDirective):
-    """``{claims-ledger}``: the table of all claims."""
+    """``{claims-ledger}``: all claims, a table for each chapter, after a list of the chapters."""
 
     def run(self):
         """Leave a placeholder and remember the page."""
@@ -149,35 +149,51 @@ def reading_order(env):
 
 
 def fill(app, doctree, docname):
-    """Put the table in place of each placeholder."""
+    """Put the list of chapters and their tables in place of each placeholder."""
     env = app.env
     for node in list(doctree.findall(ledger)):
-        rows = [
-            (page, anchor, record)
-            for page in reading_order(env)
-            for anchor, record in env.claims.get(page, {}).items()
-        ]
-        if not rows:
+        pages = [page for page in reading_order(env) if env.claims.get(page)]
+        if not pages:
             warn("empty", "the claims ledger is empty", location=docname)
-        node.replace_self(table(app, docname, rows))
+        chapters = nodes.bullet_list()
+        for page in pages:
+            name = nodes.Text(env.titles[page].astext())
+            link = nodes.reference("", "", name, internal=True, refid=section_id(page))
+            count = nodes.Text(f": {len(env.claims[page])}")
+            chapters += nodes.list_item("", nodes.paragraph("", "", link, count))
+        total = sum(len(env.claims[page]) for page in pages)
+        text = f"{total} claims, by chapter:"
+        tables = [section(app, docname, page) for page in pages]
+        node.replace_self([nodes.paragraph("", text), chapters, *tables])
 
 
-def table(app, docname, rows):
-    """Build the table; each claim links to its place, each chapter to its page."""
+def section_id(page):
+    """Return the anchor of a chapter's part of the ledger."""
+    return "claims-of-" + nodes.make_id(page)
+
+
+def section(app, docname, page):
+    """Build a chapter's part: its title, which links to it, and the table of its claims."""
+    name = nodes.Text(app.env.titles[page].astext())
+    title = nodes.title("", "", make_refnode(app.builder, docname, page, "", name))
+    claims = table(app, docname, page)
+    return nodes.section("", title, claims, ids=[section_id(page)])
+
+
+def table(app, docname, page):
+    """Build the table of a chapter's claims; each links to its place."""
     group = nodes.tgroup("", cols=len(HEADINGS))
     group += [nodes.colspec(colwidth=width) for width in HEADINGS.values()]
     group += nodes.thead("", row(*HEADINGS))
     body = nodes.tbody()
     group += body
-    for page, anchor, record in rows:
-        title = nodes.Text(app.env.titles[page].astext())
+    for anchor, record in app.env.claims[page].items():
         link = nodes.Text(record["text"])
         body += row(
             make_refnode(app.builder, docname, page, anchor, link),
             record["theory"],
             record["measured"],
             record["tolerance"] or "–",
-            make_refnode(app.builder, docname, page, "", title),
         )
     return nodes.table("", group, classes=["claims-ledger"])
 

@@ -7,9 +7,11 @@ they are kept in Sphinx's environment by page, so that incremental builds are ri
 
 from claims_ledger import reading_order
 from docutils import nodes
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
+logger = logging.getLogger(__name__)
 PREFIX = "Trap:"
 
 
@@ -35,6 +37,10 @@ def collect(app, doctree):
             continue
         said = nodes.title("", "", *(child.deepcopy() for child in title.children))
         anchor = "trap-" + nodes.make_id(title.astext().removeprefix(PREFIX))
+        if anchor in found:
+            message = "two traps with one title in this chapter: %r"
+            logger.warning(message, title.astext(), location=box, type="traps")
+            continue
         box["ids"].append(anchor)
         found[anchor] = said
     app.env.traps[app.env.docname] = found

@@ -32,6 +32,19 @@ def test_lists_every_claim_in_reading_order_with_links(book):
         assert f">{cell}<" in page
 
 
+def test_each_chapter_has_its_table_and_a_line_with_their_number(book):
+    three = [claimed(text) for text in ("one", "two", "three")]
+    book.write(a=chapter("First", *three), b=chapter("Later", claimed("four")), z=LEDGER)
+    assert book.passes()
+    page = book.page("z")
+    assert "4 claims, by chapter:" in page
+    assert '<a class="reference internal" href="#claims-of-a">First</a>: 3' in page
+    assert '<a class="reference internal" href="#claims-of-b">Later</a>: 1' in page
+    assert page.count("<table") == 2
+    last = page.index('<section id="claims-of-b">')
+    assert page.index(">three<") < last < page.index(">four<")
+
+
 def test_is_right_after_an_incremental_build(book):
     book.write(a=chapter("One", claimed("old")), b=chapter("Two", claimed("stays")), z=LEDGER)
     assert book.passes()

@@ -8,7 +8,7 @@ PAGE = '# {}\n\n:::{{admonition}} Trap: "{}"\n:class: warning\nIt is otherwise.\
 
 @pytest.fixture
 def book(tmp_path):
-    book = SmallBook(tmp_path, "corrections", myst_enable_extensions=["colon_fence"])
+    book = SmallBook(tmp_path, "corrections", "page_checks", myst_enable_extensions=["colon_fence"])
     book.write(
         one=PAGE.format("First", "batches are equal"),
         two=PAGE.format("Second", "noise is white"),
@@ -38,3 +38,9 @@ def test_other_admonitions_are_not_listed(book):
     book.write(two="# Second\n\n:::{admonition} Answer\nNo.\n:::\n")
     assert book.passes()
     assert "Answer" not in book.page("zlist")
+
+
+def test_two_traps_with_one_title_fail(book):
+    box = PAGE.format("First", "batches are equal")
+    book.write(one=box + "\n" + box.partition("\n\n")[2])
+    assert book.fails("two traps with one title", "batches are equal", "one.md")
