@@ -1,0 +1,50 @@
+"""The map on the first page says what each chapter says of itself: which chapters it builds on."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+INDEX = (ROOT / "index.md").read_text()
+ROW = re.compile(r"^\| (\d+) \{doc\}`[^<`]*<(chapters/\w+/\w+)>` \|[^|]*\|([^|]*)\|$", re.M)
+TABLE = {
+    int(n): (page, {int(k) for k in re.findall(r"\d+", on)}) for n, page, on in ROW.findall(INDEX)
+}
+FIGURE = ast.literal_eval(re.search(r"^needs = (\{.*\})$", INDEX, re.M)[1])
+
+
+def said_by_chapter(page):
+    """Return the numbers of the chapters that a chapter's prerequisites link to."""
+    cells = json.loads((ROOT / f"{page}.ipynb").read_text())["cells"]
+    text = "".join("".join(cell["source"]) for cell in cells[:1])
+    prerequisites = text.partition("**Prerequisites**")[2].partition("**Running time**")[0]
+    return {int(number) for number in re.findall(r"<(?:\.\./\w+/)?(\d\d)_\w+>", prerequisites)}
+
+
+def closure(needs):
+    """Return, for each chapter, all chapters before it."""
+    before = {}
+    for chapter in sorted(needs):
+        direct = needs[chapter]
+        before[chapter] = set(direct).union(*(before.get(other, set()) for other in direct))
+    return before
+
+
+def test_every_chapter_is_in_the_table():
+    chapters = {path.stem for path in ROOT.glob("chapters/*/[0-9][0-9]_*.ipynb")}
+    assert {page.rpartition("/")[2] for page, _ in TABLE.values()} == chapters
+
+
+@pytest.mark.parametrize("number", TABLE)
+def test_the_table_says_what_the_chapter_says(number):
+    page, builds_on = TABLE[number]
+    assert page.rpartition("/")[2].startswith(f"{number:02}_")
+    assert builds_on == said_by_chapter(page)
+
+
+def test_the_arrows_lead_where_the_table_says():
+    table = closure({number: builds_on for number, (_, builds_on) in TABLE.items()})
+    assert closure({1: [], **FIGURE}) == table
