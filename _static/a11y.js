@@ -42,4 +42,11 @@ document.addEventListener("DOMContentLoaded", () => {
   reach();
   addEventListener("resize", reach);
   document.fonts.ready.then(reach);
+  // what is far from the screen has no width yet (book.css): it is measured, by the theme too, when it comes near
+  let soon;
+  document.addEventListener("contentvisibilityautostatechange", (event) => {
+    if (event.skipped) return;
+    clearTimeout(soon);
+    soon = setTimeout(() => dispatchEvent(new Event("resize")), 100);
+  });
 });
