@@ -48,3 +48,13 @@ def test_the_table_says_what_the_chapter_says(number):
 def test_the_arrows_lead_where_the_table_says():
     table = closure({number: builds_on for number, (_, builds_on) in TABLE.items()})
     assert closure({1: [], **FIGURE}) == table
+
+
+def test_the_sidebar_gives_number_and_title():
+    entries = re.findall(r'file: (\S+)\n +title: "(\d+) · (.+)"', (ROOT / "_toc.yml").read_text())
+    assert {int(number): page for page, number, _ in entries} == {
+        number: page for number, (page, _) in TABLE.items()
+    }
+    for page, _, title in entries:
+        first = json.loads((ROOT / f"{page}.ipynb").read_text())["cells"][0]["source"]
+        assert "".join(first).startswith(f"# {title}\n")
