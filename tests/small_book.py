@@ -126,5 +126,8 @@ def ident(source):
 
 def claimed(text="falls as 1/B", **fields):
     """Return the HTML of a claim; fields replace those of a good record, or add to them."""
-    record = {"text": text, "theory": "0.5", "measured": "0.49", "tolerance": "4 s.e."} | fields
+    record = {
+        "text": text, "kind": "expected", "target": "0.5", "measured": "0.49",
+        "tolerance": "4 s.e.", "notices": 0.08, "coarse": "",
+    } | fields  # fmt: skip
     return f'<p class="claim" data-claim="{html.escape(json.dumps(record))}">claimed</p>'

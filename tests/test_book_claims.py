@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sgdlib.book import ClaimError, claim, claims, quote
 
-FIELDS = {"text", "theory", "measured", "tolerance"}
+FIELDS = {"text", "kind", "target", "measured", "tolerance", "notices", "coarse"}
 
 
 @pytest.fixture
@@ -115,9 +115,12 @@ def test_the_record_has_its_fields_as_text(outputs):
     claim("1/B < \"x\" & 'y'", measured=0.0312345, expected=1 / 32, stderr=0.00123)
     assert record(outputs[0]) == {
         "text": "1/B < \"x\" & 'y'",
-        "theory": "0.03125",
+        "kind": "expected",
+        "target": "0.03125",
         "measured": "0.03123",
         "tolerance": "within 4 standard errors of 0.0012",
+        "notices": 0.157,
+        "coarse": "",
     }
     assert "<" not in outputs[0]["text/html"][1:].split(">", 1)[1].removesuffix("</p>")
 
@@ -127,9 +130,63 @@ def test_every_record_is_complete(rule, good, bad, outputs):
     claim("x is as said", measured=good, **rule)
     fields = record(outputs[0])
     assert set(fields) == FIELDS
+    assert isinstance(fields.pop("notices"), float)
     assert all(isinstance(value, str) for value in fields.values())
     assert fields["measured"]
-    assert fields["theory"]
+    assert fields["target"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured", "notices"),
+    [
+        ({"expected": 2.0, "stderr": 0.1}, 2.3, 0.2),  # 4 x 0.1 of 2, wherever the run ended
+        ({"expected": -2.0, "rel_tol": 0.05}, -2.0, 0.05),
+        ({"expected": 2.0, "abs_tol": 0.3}, 2.0, 0.15),
+        ({"expected": 7, "abs_tol": 0}, 7, 0.0),
+        ({"expected": 0, "abs_tol": 0}, 0, 0.0),
+        ({"expected": 0.0, "abs_tol": 0.3}, 0.1, None),
+        ({"expected": 0.0, "abs_tol": 0.3, "scale": 3}, 0.1, 0.1),
+        ({"expected": 2.0, "stderr": 0.1, "scale": 1}, 2.0, 0.4),
+        ({"below": 2.0}, 1.6, 0.25),
+        ({"above": 20.0}, 10_000.0, 0.998),
+        ({"above": 1.0, "below": 2.0}, 1.25, 0.2),
+        ({"below": 2.0, "stderr": 0.1}, 1.0, 0.6),
+        ({"above": 0.0}, 1.0, None),
+        ({"above": 0.0, "scale": 4}, 1.0, 0.25),
+    ],
+)
+def test_says_the_smallest_error_that_it_would_have_noticed(rule, measured, notices, outputs):
+    claim("x is as said", measured=measured, **rule)
+    assert record(outputs[0])["notices"] == (notices and pytest.approx(notices))
+
+
+@given(expected=st.floats(0.1, 10), tolerance=st.floats(0.001, 0.9))
+def test_an_error_is_noticed_from_there_on_and_not_before(expected, tolerance):
+    out = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims, "display", lambda data, raw: out.append(data))
+        claim("x is right", measured=expected, expected=expected, abs_tol=tolerance)
+        limit = record(out[0])["notices"]
+        claim(
+            "x is right",
+            measured=expected * (1 + 0.99 * limit),
+            expected=expected,
+            abs_tol=tolerance,
+        )
+        with pytest.raises(ClaimError):
+            claim(
+                "x is right",
+                measured=expected * (1 + 1.01 * limit),
+                expected=expected,
+                abs_tol=tolerance,
+            )
+
+
+@pytest.mark.parametrize("name", ["coarse", "theory"])
+@pytest.mark.parametrize("words", ["", " ", 3, True])
+def test_a_reason_is_words(name, words, outputs):
+    with pytest.raises(ClaimError, match=f"{name}=.*: expected words"):
+        claim("x is one", measured=1.0, below=2, **{name: words})
 
 
 @given(
@@ -152,13 +209,13 @@ def test_a_theory_that_is_measured_is_said_in_words(outputs):
     for expected in (1.23456, 1.23):
         claim("both agree", measured=1.2, expected=expected, rel_tol=0.1, theory="the slow loop")
     first, second = (output["text/plain"] for output in outputs)
-    assert first == second == "claim: both agree; theory the slow loop, within 10 %; holds"
-    assert record(outputs[0])["theory"] == "the slow loop (1.235)"
+    assert first == second == "claim: both agree; expected the slow loop, within 10 %; holds"
+    assert record(outputs[0])["target"] == "the slow loop (1.235)"
 
 
 def test_a_bound_reads_as_words(outputs):
     claim("x is between", measured=1.5, above=1, below=2)
-    assert outputs[0]["text/plain"] == "claim: x is between; theory above 1 and below 2; holds"
+    assert outputs[0]["text/plain"] == "claim: x is between; bound above 1 and below 2; holds"
 
 
 def test_quote_leaves_a_number_that_nothing_compares(outputs):
@@ -168,6 +225,27 @@ def test_quote_leaves_a_number_that_nothing_compares(outputs):
     values = [next(iter(output.values())) for output in outputs]
     assert float(values[0]) == pytest.approx(1 / 3, rel=1e-11)
     assert values[1] == "12345678901"
+
+
+def test_a_quote_carries_its_error(outputs):
+    quote("ratio", 0.25, stderr=0.01)
+    quote("seconds", -2, rel_tol=0.5)
+    values = [next(iter(output.values())) for output in outputs]
+    assert values == ["0.25 +- 0.04", "-2 +- 1"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        ({"stderr": 0.0}, "stderr=0.0: expected a finite number > 0"),
+        ({"stderr": math.nan}, "stderr=nan: expected a finite number > 0"),
+        ({"rel_tol": -1}, "rel_tol=-1.0: expected a finite number > 0"),
+        ({"stderr": 1, "rel_tol": 1}, "give one of them"),
+    ],
+)
+def test_an_error_is_one_positive_number(errors, message, outputs):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        quote("ratio", 1.0, **errors)
 
 
 def test_quote_writes_what_the_book_reads():

@@ -6,7 +6,7 @@ import pytest
 from small_book import ROOT, SmallBook, code, markdown
 
 sys.path.append(str(ROOT / "_ext"))
-from run_numbers import agrees
+from run_numbers import shown
 
 
 @pytest.fixture
@@ -43,7 +43,43 @@ def quoted(name, text):
     ],
 )
 def test_compares_at_the_precision_that_was_typed(typed, value, expected):
-    assert agrees(typed, value) is expected
+    if expected:
+        assert shown(typed, str(value)) == typed
+    else:
+        with pytest.raises(ValueError, match="the prose says"):
+            shown(typed, str(value))
+
+
+@pytest.mark.parametrize(
+    ("typed", "quoted", "page"),
+    [
+        ("-0.2", "-0.2875 +- 0.13", "-0.3"),
+        ("−0.2", "-0.2875 +- 0.13", "−0.3"),
+        ("0.2", "0.2375 +- 0.13", "0.2"),
+        ("about 3 %", "4.2 +- 2", "about 4 %"),
+        ("1,503", "1510 +- 40", "1,510"),
+        ("2e-3", "0.0031 +- 0.001", "3e-3"),
+        ("1.50e6", "1540000 +- 50000", "1.54e6"),
+        ("7", "9 +- 2", "9"),
+    ],
+)
+def test_shows_the_runs_own_digits_inside_the_error(typed, quoted, page):
+    assert shown(typed, quoted) == page
+
+
+@pytest.mark.parametrize(
+    ("typed", "quoted"),
+    [
+        ("-0.2", "-0.4 +- 0.13"),
+        ("7", "10 +- 2"),
+        ("0.2", "nan +- 1"),
+        ("0.2", "0.2 +- nan"),
+        ("1", "nan"),
+    ],
+)
+def test_outside_the_error_or_without_a_number_it_fails(typed, quoted):
+    with pytest.raises(ValueError, match="the prose says"):
+        shown(typed, quoted)
 
 
 def test_shows_what_was_typed(book):
@@ -51,6 +87,15 @@ def test_shows_what_was_typed(book):
     book.write(a=[prose, quoted("ratio", "0.0312"), quoted("n", "7")])
     assert book.passes()
     assert '<span class="from-run">0.031</span>' in book.page("a")
+
+
+def test_the_page_shows_the_run_and_the_build_fails_outside_its_error(book):
+    prose = "# One\n\nThe gap is {run}`−0.2 <gap>` points."
+    book.write(a=[markdown(prose), quoted("gap", "-0.2875 +- 0.1")])
+    assert book.passes()
+    assert '<span class="from-run">−0.3</span>' in book.page("a")
+    book.write(a=[markdown(prose), quoted("gap", "-0.3600 +- 0.1")])
+    assert book.fails("a.ipynb", "the prose says −0.2, the run says -0.36 +- 0.1")
 
 
 def test_a_digit_that_the_run_denies_fails_again_and_again(book):

@@ -25,7 +25,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
-CELL_SECONDS = 120
+HUNG_CELL_SECONDS = 900
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 KEPT_METADATA = ("mystnb", "nbgrader", "tags")
 METADATA = {
@@ -98,7 +98,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
     NotebookClient(
         notebook,
         kernel_name="python3",
-        timeout=CELL_SECONDS,
+        timeout=HUNG_CELL_SECONDS,
         resources={"metadata": {"path": str(folder)}},
     ).execute()
 

@@ -7,6 +7,7 @@ the exit code is 1 if any failed. Where there is no browser its tests are named 
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 PYTEST = [PYTHON, "-m", "pytest", "-q"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CELL_SECONDS = 120
+HUNG_CELL_SECONDS = 900
 
 
 def browser():
@@ -26,23 +27,40 @@ def browser():
     return shutil.which(named) if named else next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
+def plain_kernels():
+    """Return the environment in which NumPy and torch compute without this processor's extras."""
+    command = [PYTHON, "-c", "from numpy._core import _multiarray_umath as m; print(*(f for f in "]
+    command[-1] += "m.__cpu_dispatch__ if m.__cpu_features__[f]))"
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    plain = {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_CBWR": "COMPATIBLE",
+        "NPY_DISABLE_CPU_FEATURES": found.strip(),
+    }
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        plain["OPENBLAS_CORETYPE"] = "Prescott"
+    return plain
+
+
 def parts():
-    """Yield the name and the command of each part; a command of None is a part that is skipped."""
-    yield "ruff check", [PYTHON, "-m", "ruff", "check", "."]
-    yield "ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."]
+    """Yield name, command and environment of each part; one with the command None is skipped."""
+    yield "ruff check", [PYTHON, "-m", "ruff", "check", "."], {}
+    yield "ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."], {}
     in_two = ["-n", "2", "--dist", "loadfile"]  # a file's tests share what they build
-    yield "unit tests", [*PYTEST, *in_two, "--ignore=tests/browser", "tests"]
-    yield "doctests", [*PYTEST, "--doctest-modules", "sgdlib", "_ext"]
-    notebooks = [*PYTEST, "--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
-    yield "notebooks", [*notebooks, *in_two, "chapters"]
-    yield "book", ["make", "--no-print-directory", "book"]
-    yield "pages in a browser", [*PYTEST, "tests/browser"] if browser() else None
+    yield "unit tests", [*PYTEST, *in_two, "--ignore=tests/browser", "tests"], {}
+    yield "doctests", [*PYTEST, "--doctest-modules", "sgdlib", "_ext"], {}
+    notebooks = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={HUNG_CELL_SECONDS}"]
+    yield "notebooks, plain", [*PYTEST, *notebooks, *in_two, "chapters"], plain_kernels()
+    yield "book", ["make", "--no-print-directory", "book"], {}
+    in_groups = ["-n", "2", "--dist", "loadgroup"]  # a page's tests share one visit
+    yield "pages in a browser", [*PYTEST, *in_groups, "tests/browser"] if browser() else None, {}
 
 
 def main():
     """Run the parts and print the table."""
     results = []
-    for name, command in parts():
+    for name, command, environment in parts():
         print(f"\n── {name}", flush=True)
         start = time.perf_counter()
         if command is None:
@@ -52,7 +70,10 @@ def main():
             verdict = "FAILED" if os.environ.get("CI") == "true" else "skipped"
             result = f"{verdict}: no browser"
         else:
-            code = subprocess.run(command, cwd=ROOT, check=False).returncode
+            if environment:
+                print(*(f"{name}={value!r}" for name, value in environment.items()), flush=True)
+            env = os.environ | environment
+            code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
             result = "passed" if code == 0 else f"FAILED (exit code {code})"
         results.append((name, time.perf_counter() - start, result))
 
