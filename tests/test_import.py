@@ -2,7 +2,6 @@
 
 import ast
 import json
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -25,11 +24,10 @@ def probe():
     return json.loads(out.stdout)
 
 
-def test_import_takes_less_than_a_third_of_a_second():
+def test_import_costs_less_than_numpys():
+    # The fastest of several runs says what an import costs; the others, how busy the machine is.
     runs = [probe() for _ in range(7)]
-    # The fastest of several runs says what the import costs; the others, how busy the machine is.
-    assert min(numpy + own for numpy, own, _ in runs) < 0.3
-    assert statistics.median(own / numpy for numpy, own, _ in runs) < 1
+    assert min(own for _, own, _ in runs) < min(numpy for numpy, _, _ in runs)
 
 
 def test_import_brings_in_numpy_only():

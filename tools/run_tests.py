@@ -53,8 +53,8 @@ def parts():
     notebooks = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={HUNG_CELL_SECONDS}"]
     yield "notebooks, plain", [*PYTEST, *notebooks, *in_two, "chapters"], plain_kernels()
     yield "book", ["make", "--no-print-directory", "book"], {}
-    in_groups = ["-n", "2", "--dist", "loadgroup"]  # a page's tests share one visit
-    yield "pages in a browser", [*PYTEST, *in_groups, "tests/browser"] if browser() else None, {}
+    two_pages = [*PYTEST, "-n", "2", "tests/browser"]  # dealt out by tests/browser/conftest.py
+    yield "pages in a browser", two_pages if browser() else None, {}
 
 
 def main():

@@ -4,15 +4,21 @@
 context of its own, closed after the test, and keeps what the page complained about and asked for.
 Longer than a test: `with opening() as open_page`.
 Without a browser the tests are skipped and say so; where `CI=true` they fail.
+
+What the visits measured comes here with the tests' reports, from one process or from several, and
+is shown as a table at the end.
 """
 
+import json
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
+from page_rules import WAIT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
@@ -64,6 +70,7 @@ def opener(browser):
             reduced_motion="reduce" if calm else "no-preference",
             java_script_enabled=script,
         )
+        context.set_default_timeout(WAIT)
         contexts.append(context)
         page = context.new_page()
         page.complaints, page.asked = [], []
@@ -96,3 +103,42 @@ def opening(browser):
 def open_page(opening):
     with opening() as open_page:
         yield open_page
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show the numbers of the pages, and write them beside the book that was visited."""
+    rows, folder = {}, None
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for key, value in getattr(report, "user_properties", []):
+                if key == "page":
+                    name, folder, rows[name] = value
+    if not rows:
+        return
+    width = max(map(len, rows))
+    heads = [f"  {field.replace('_', ' ')}" for field in next(iter(rows.values()))]
+    terminalreporter.section("pages")
+    terminalreporter.write_line(" " * width + "".join(heads))
+    for name, row in rows.items():
+        numbers = zip(row.values(), heads, strict=True)
+        cells = "".join(f"{number:{len(head)}.0f}" for number, head in numbers)
+        terminalreporter.write_line(f"{name:{width}s}{cells}")
+    rounded = {
+        name: {field: round(number, 1) for field, number in row.items()}
+        for name, row in sorted(rows.items())
+    }
+    weights = Path(folder, "page_weights.json")
+    weights.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Keep together what shares a visit: the tests of one page, else those of one file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByPage(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            page = re.fullmatch(r"test_page\[(.+)-[^-]+\]", test)
+            return f"{file}::{page[1]}" if page else file
+
+    return ByPage(config, log)

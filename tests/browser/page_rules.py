@@ -10,10 +10,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import TimeoutError as Timeout
 
 KILOBYTES, KILOBYTES_WITH_FRAMES = 400, 900  # gzip, with all that a page loads
-FRAME_MILLISECONDS = 50
 DESK, PHONE = 1280, 390  # pixels
 LAUNCHERS = ("mybinder.org", "colab.research.google.com")
-WAIT = 20_000  # ms
+WAIT = 120_000  # ms; what has not come by then hangs
 COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 
 
@@ -159,13 +158,6 @@ def frame_times(page):
     """Return the median time in ms that each live figure takes to show another frame."""
     figures = page.locator("figure.explore").all()
     return {label(figure): statistics.median(figure.evaluate(scripts.TIMES)) for figure in figures}
-
-
-def slow(times):
-    """A frame changes within 50 ms."""
-    for name, time in times.items():
-        if time > FRAME_MILLISECONDS:
-            yield f"{name}: {time:.0f} ms for a frame, at most {FRAME_MILLISECONDS} are allowed"
 
 
 def still(page, how):

@@ -14,6 +14,7 @@ import urllib.request
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from page_rules import WAIT
 
 CELLS = [
     "import matplotlib.pyplot as plt\n"
@@ -74,7 +75,7 @@ def lab(tmp_path_factory):
 
 
 def wait_for(url, server, log):
-    for _ in range(240):
+    for _ in range(1200):  # five minutes: what has not started by then hangs
         try:
             urllib.request.urlopen(url, timeout=1).close()
             return
@@ -89,7 +90,7 @@ def page(browser, lab):
     """The notebook, opened and run."""
     context = browser.new_context(viewport={"width": 1300, "height": 1400})
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(WAIT)
     page.goto(lab)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     # the status bar; the indicator in the toolbar says idle before there is a kernel
@@ -101,8 +102,7 @@ def page(browser, lab):
         """() => {
             const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")];
             return prompts.length && prompts.every((p) => /\\[\\d+\\]/.test(p.textContent));
-        }""",
-        timeout=120_000,
+        }"""
     )
     page.wait_for_selector(".jupyter-widgets .widget-html svg")
     yield page
@@ -118,7 +118,6 @@ def becomes(page, title):
     page.wait_for_function(
         "(title) => document.querySelector('.widget-html svg').textContent.includes(title)",
         arg=title,
-        timeout=15_000,
     )
 
 
@@ -155,7 +154,7 @@ def test_menu_and_new_random_batches(page):
 def test_still_figures_and_claims_are_shown(page):
     still = page.get_by_role("img", name="A line that does not move.")
     assert still.is_visible()
-    assert page.locator("p.claim").text_content() == "✓ two is two: measured 2, theory 2, exactly"
+    assert page.locator("p.claim").text_content() == "✓ two is two: measured 2, expected 2, exactly"
 
 
 def test_ink_follows_the_theme_of_jupyterlab(page):

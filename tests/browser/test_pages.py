@@ -1,10 +1,10 @@
 """Every page of the built book, found by crawling, served as a web server would, in a browser.
 
-The book is in `_build/html` (`make book`), or where the variable BOOK_HTML says. The weights of
+The book is in `_build/html` (`make book`), or where the variable BOOK_HTML says. The tests of one
+page share a visit; with `-n 2` two pages are visited at once: see conftest.py. The weights of
 the pages are printed at the end, and written into `page_weights.json` beside the book.
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import page_scripts as scripts
 import pytest
 import yaml
 from built_book import Book
-from page_visit import RULES, Numbers, served, visit
+from page_visit import RULES, served, visit
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("BOOK_HTML", ROOT / "_build/html")).resolve()
@@ -28,41 +28,6 @@ def settings(name):
     return yaml.safe_load((FOLDER.parents[1] / name).read_text(encoding="utf-8"))
 
 
-class Table:
-    """Collects the numbers of the pages, and shows them at the end of the run."""
-
-    def __init__(self):
-        self.rows = {}
-
-    def pytest_terminal_summary(self, terminalreporter):
-        if not self.rows:
-            return
-        width = max(map(len, self.rows))
-        write = terminalreporter.write_line
-        terminalreporter.section("pages")
-        heads = [f"  {field.replace('_', ' ')}" for field in Numbers._fields]
-        write(" " * width + "".join(heads))
-        for name, row in self.rows.items():
-            numbers = zip(row, heads, strict=True)
-            write(f"{name:{width}s}" + "".join(f"{n:{len(head)}.0f}" for n, head in numbers))
-
-    def write(self, path):
-        rounded = {
-            name: {field: round(number, 1) for field, number in row._asdict().items()}
-            for name, row in self.rows.items()
-        }
-        path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def table(request):
-    table = Table()
-    request.config.pluginmanager.register(table)
-    yield table
-    if table.rows and len(table.rows) == len(PAGES):
-        table.write(FOLDER.parent / "page_weights.json")
-
-
 @pytest.fixture(scope="module")
 def address(opening):
     with served(FOLDER) as address:
@@ -70,13 +35,13 @@ def address(opening):
 
 
 @pytest.fixture(scope="module", params=PAGES)
-def problems(request, opening, address, table):
+def problems(request, opening, address):
     name = request.param
     configured = bool(settings("_config.yml").get("repository", {}).get("url"))
     word = BOOK.telling_word(name, PAGES)
     with opening() as open_page:
-        found, table.rows[name] = visit(open_page, address, BOOK, name, word, configured=configured)
-    return found
+        found, numbers = visit(open_page, address, BOOK, name, word, configured=configured)
+    return name, numbers, found
 
 
 def test_there_is_a_book():
@@ -84,8 +49,11 @@ def test_there_is_a_book():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_page(problems, rule):
-    assert not problems[rule], "\n".join(problems[rule])
+def test_page(problems, rule, record_property):
+    name, numbers, found = problems
+    if rule == "weight":  # the numbers travel with one test's report: see conftest.py
+        record_property("page", (name, str(FOLDER.parent), numbers._asdict()))
+    assert not found[rule], "\n".join(found[rule])
 
 
 @WITH_A_BOOK
