@@ -17,6 +17,17 @@ document.addEventListener("DOMContentLoaded", () => {
     if (e.closest("th").textContent.trim() === e.textContent.trim()) math.setAttribute("aria-label", math.textContent);
   }
 
+  // what a link leads to may stand in a fold
+  const unfold = () => {
+    const there = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const fold = there && there.closest("details:not([open])");
+    if (!fold) return;
+    fold.open = true;
+    there.scrollIntoView();
+  };
+  unfold();
+  addEventListener("hashchange", unfold);
+
   // search results quote a formula once, not twice (it is in the page for the eye and for the ear),
   // and find the place of a name with dots in it
   if (typeof Search !== "undefined") {
