@@ -1,12 +1,13 @@
-"""All traps of the book on one page: what is often said, and where the book measures it.
+"""All traps of the book on one page: what is often said, and beside it what is the case.
 
 A trap is an admonition whose title begins with "Trap:". The directive ``{corrections}`` lists all
-of them, chapter by chapter, each with a link to the place that puts it right. Like the claims,
-they are kept in Sphinx's environment by page, so that incremental builds are right.
+of them, chapter by chapter: the title, linked to its place, and the text that puts it right. Like
+the claims, they are kept in Sphinx's environment by page, so that incremental builds are right.
 """
 
 from claims_ledger import reading_order
 from docutils import nodes
+from docutils.utils import new_document
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
@@ -42,8 +43,31 @@ def collect(app, doctree):
             logger.warning(message, title.astext(), location=box, type="traps")
             continue
         box["ids"].append(anchor)
-        found[anchor] = said
+        found[anchor] = said, copied(node for node in box.children if node is not title)
     app.env.traps[app.env.docname] = found
+
+
+def copied(children):
+    """Copy the text of a trap, without its anchors: they stay where they were."""
+    copy = nodes.container("", *(child.deepcopy() for child in children))
+    for node in copy.findall(nodes.Element):
+        node["ids"] = node["names"] = []
+    for target in list(copy.findall(nodes.target)):
+        target.parent.remove(target)
+    return copy
+
+
+def resolved(app, docname, page, text):
+    """Return a copy of the text of a trap in `page` whose references hold in `docname`."""
+    document = new_document(docname)
+    document.settings.env = app.env
+    document += text.deepcopy()
+    app.env.resolve_references(document, docname, app.builder)
+    for reference in document.findall(nodes.reference):
+        if "refid" in reference:  # a place in the trap's own page
+            address = app.builder.get_relative_uri(docname, page)
+            reference["refuri"] = f"{address}#{reference.attributes.pop('refid')}"
+    return document.children[0]
 
 
 def start(app, env, docnames):
@@ -81,11 +105,12 @@ def fill(app, doctree, docname):
             chapter = nodes.Text(env.titles[page].astext())
             term = nodes.term("", "", make_refnode(app.builder, docname, page, "", chapter))
             items = nodes.bullet_list()
-            for anchor, title in traps.items():
+            for anchor, (title, text) in traps.items():
                 said = nodes.inline("", "", *(child.deepcopy() for child in title.children))
                 _without_prefix(said)
                 link = make_refnode(app.builder, docname, page, anchor, said)
-                items += nodes.list_item("", nodes.paragraph("", "", link))
+                truth = resolved(app, docname, page, text)
+                items += nodes.list_item("", nodes.paragraph("", "", link), *truth.children)
             entries += nodes.definition_list_item("", term, nodes.definition("", items))
         node.replace_self(entries)
 
@@ -107,4 +132,4 @@ def setup(app):
     app.connect("doctree-read", collect)
     app.connect("env-updated", updated)
     app.connect("doctree-resolved", fill)
-    return {"version": "1", "env_version": 1, "parallel_read_safe": True}
+    return {"version": "1", "env_version": 2, "parallel_read_safe": True}

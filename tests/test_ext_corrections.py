@@ -26,6 +26,21 @@ def test_every_trap_is_listed_with_a_link_to_its_place(book):
     assert page.index("batches are equal") < page.index("noise is white")
 
 
+def test_beside_each_saying_stands_what_is_the_case(book):
+    book.write(
+        one='# First\n\n(here)=\n## Part\n\n:::{admonition} Trap: "all are equal"\n'
+        ":class: warning\nOnly *some* are: see [the part](#here) and {doc}`two`.\n\n"
+        "In all, $x^2$ of them.\n:::\n"
+    )
+    assert book.passes()
+    page = book.page("zlist").partition("all are equal")[2].partition("noise is white")[0]
+    assert "Only <em>some</em> are" in page
+    assert 'href="one.html#here"' in page
+    assert 'href="two.html"' in page
+    assert "x^2" in page
+    assert "It is otherwise." in book.page("zlist")
+
+
 def test_a_changed_trap_changes_the_page_in_an_incremental_build(book):
     assert book.passes()
     book.write(one=PAGE.format("First", "epochs are short"))
