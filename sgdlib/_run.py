@@ -1,229 +1,211 @@
-r"""The run itself: the steps, the records they leave, and what happens when they diverge.
+"""One run on its way, or one group of replicas: the steps, the records, and divergence.
 
-    v <- momentum v + g
-    theta <- theta - lr v                  (Nesterov: theta - lr (g + momentum v))
-
-Blocks of steps are made at full speed, and theta is looked at after each block. If it is not
-finite there, the block is made again, looking after every step.
+Stretches of steps are made at full speed, and theta is looked at after each. If it is not finite
+there, the stretch is made again, looking after every step.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import repeat
+from typing import Any, Protocol
 
 import numpy as np
 
-from sgdlib._sources import Steps
-from sgdlib.populations import Population
-from sgdlib.problems import FiniteSum
-
-Schedule = float | Callable[[float], float]
+from sgdlib import _check
+from sgdlib._plan import Draws
+from sgdlib._steps import Steps, Stretch
+from sgdlib._trace import DivergenceError, Stop, Trace
+from sgdlib.problems import Problem
 
 _CURVATURE_DIM = 1000  # above it no eigenvalues are computed for an error message
 
 
-class DivergenceError(ArithmeticError):
-    """A run left the finite numbers.
+class Rule(Protocol):
+    """What turns batch gradients into steps.
 
-    Attributes
-    ----------
-    step
-        Number of the step that did it, counted from 0.
-    theta
-        The last finite parameters, (d,), or (R, d) of the replicas that ran together.
+    Its state is a dict; the arrays in it have the axes of the replicas first, as theta has. A rule
+    may also have `stability_limit(curvature)`, which is quoted where a run diverges.
     """
 
-    def __init__(self, message: str, *, step: int = -1, theta: object = None):
-        super().__init__(message)  # the defaults let it be pickled, and so cross processes
-        self.step, self.theta = step, theta
+    def start(self, problem: Problem, theta: np.ndarray) -> dict[str, Any]:
+        """Return the state before the first step."""
+
+    def advance(
+        self,
+        problem: Problem,
+        theta: np.ndarray,
+        state: dict[str, Any],
+        stretch: Stretch,
+        rates: Iterable[Any],
+    ) -> None:
+        """Make the steps of a stretch, each at its rate: change theta and state in place."""
 
 
-@dataclass(frozen=True)
-class Trace:
-    """What a run left behind; K records, the first before the first step, the last at the end.
-
-    Attributes
-    ----------
-    theta
-        Final parameters, (d,) or (R, d).
-    steps, epochs, examples
-        (K,) progress at each record: steps made, epochs (for a population: steps), and examples
-        seen by each replica. What pads or wraps a short batch is not counted.
-    losses
-        (K,) or (K, R): the full loss at theta, before the step that follows.
-    lrs, batch_sizes
-        (K,) or (K, R), and (K,): those of the step that follows (at the end: of the last step).
-    parameters
-        (K, d) or (K, R, d), or None unless asked for.
-    diverged_at
-        The step at which a run or a replica was frozen, -1 if it was not: () or (R,).
-    """
-
-    theta: np.ndarray
-    steps: np.ndarray
-    epochs: np.ndarray
-    examples: np.ndarray
-    losses: np.ndarray
-    lrs: np.ndarray
-    batch_sizes: np.ndarray
-    parameters: np.ndarray | None
-    diverged_at: np.ndarray
-
-
-@dataclass
-class _State:
-    """Where a run stands; `velocity` is None without momentum."""
-
-    theta: np.ndarray
-    velocity: np.ndarray | None
-    diverged_at: np.ndarray
-    frozen: int = 0
-    step: int = 0
-    position: int = 0
-    examples: int = 0
-    epoch: int = -1
-    rate: float | np.ndarray = 0.0
-    size: int = 0
-
-    def saved(self) -> dict:
-        """Return the fields, with copies of what a step writes into."""
-        velocity = None if self.velocity is None else self.velocity.copy()
-        return vars(self) | {"theta": self.theta.copy(), "velocity": velocity}
-
-
-@dataclass
 class Run:
-    """The rules of a run, already checked; calling it makes one."""
+    """A run of `rule` on `problem` from `theta`, or on from where another stopped."""
 
-    problem: FiniteSum | Population
-    lr: Schedule | np.ndarray
-    momentum: float
-    nesterov: bool
-    record: int | str
-    keep_parameters: bool
-    on_divergence: str
-
-    def __call__(self, start: np.ndarray, blocks: Iterator[Steps]) -> Trace:
-        """Run from `start` through the steps of all blocks, and return the trace."""
-        self.start, self.records = start, []
-        self.scale = self.problem.n if isinstance(self.problem, FiniteSum) else 1
-        velocity = np.zeros_like(start) if self.momentum else None
-        state = _State(start.copy(), velocity, np.full(start.shape[:-1], -1))
-        state.rate = self._rate(0)
-        with np.errstate(all="ignore"):
-            for block in blocks:
-                before, recorded = state.saved(), len(self.records)
-                if not self._make_steps(block, state, careful=state.frozen > 0):
-                    del self.records[recorded:]
-                    state = _State(**before)
-                    self._make_steps(block, state, careful=True)
-                if state.frozen == state.diverged_at.size:
-                    break
-            self._note(state)
-        columns = [np.array(column) for column in zip(*self.records, strict=True)]
-        kept = columns.pop() if self.keep_parameters else None
-        return Trace(state.theta, *columns, kept, state.diverged_at)
-
-    def _make_steps(self, block: Steps, state: _State, careful: bool) -> bool:
-        """Make the steps of one block; False if theta was found not to be finite.
-
-        It is looked at before every record and at the end, or after every step if `careful`.
-        """
-        done, state.size = 0, block.size
-        while done < len(block.rows):
-            state.position = block.start + done * block.stride
-            if self._due(state):
-                if not careful and not np.isfinite(state.theta).all():
-                    return False
-                state.rate, state.epoch = self._rate(state.position), state.position // self.scale
-                self._note(state)
-            # The longest stretch of steps that nothing interrupts.
-            until = 1 if careful else min(len(block.rows) - done, self._until_due(block, state))
-            before = state.theta.copy() if careful else None
-            self._descend(block, done, done + until, state)
-            if careful:
-                self._hold(state, before)
-            done += until
-            state.step += until
-            state.position = block.start + done * block.stride
-            state.examples += until * block.examples
-            if state.frozen == state.diverged_at.size:
-                break
-        return bool(np.isfinite(state.theta).all())
-
-    def _descend(self, block: Steps, low: int, high: int, state: _State) -> None:
-        """Update theta in place by the steps low..high-1 of the block: the inner loop."""
-        theta, velocity, weights = state.theta, state.velocity, block.weights
-        gradient = self.problem.weighted_gradient
-        momentum, nesterov, scheduled = self.momentum, self.nesterov, callable(self.lr)
+    def __init__(
+        self,
+        problem: Problem,
+        rule: Rule,
+        theta: np.ndarray,
+        lr: Any,
+        stop: Stop,
+        diverged_at: np.ndarray,
+        *,
+        controllers: list,
+        record: int | str,
+        keep_parameters: bool,
+        on_divergence: str,
+    ):
+        self.problem, self.rule, self.lr, self.stop = problem, rule, lr, stop
+        self.record, self.keep, self.on_divergence = record, keep_parameters, on_divergence
+        self.loss_watchers = [c for c in controllers if c.looks_at == "loss"]
+        self.gradient_watchers = [c for c in controllers if c.looks_at == "gradients"]
+        self.scale = problem.n if math.isfinite(problem.n) else 1
+        self.start, self.theta = theta, theta.copy()
+        self.state = rule.start(problem, self.theta)
+        self.state |= {k: v for k, v in _copied(stop.rule).items() if k in self.state}
+        self.diverged_at = diverged_at.copy()
+        self.frozen = int((diverged_at >= 0).sum())
+        self.step, self.position, self.examples = stop.step, stop.position, stop.examples
+        self.epoch, self.size, self.records = -1, 0, []
+        self.rate = self._rate(self.position / self.scale)
+        self.scheduled = callable(lr) or hasattr(lr, "looks_at")
         # A number too is made an array here, and not at every step.
-        rate = self.lr[:, None] if isinstance(self.lr, np.ndarray) else np.array(self.lr)
-        for j in range(low, high):
-            if scheduled:
-                rate = state.rate = self._rate(block.start + j * block.stride)
-            g = gradient(theta, weights, *block.rows[j])
-            if momentum:
-                velocity *= momentum
-                velocity += g
-                g = g + momentum * velocity if nesterov else velocity.copy()
-            g *= rate
-            theta -= g
+        self.fixed = lr[:, None] if isinstance(lr, np.ndarray) else np.array(lr)
 
-    def _rate(self, position):
-        """Return the learning rate of the step that begins at `position`."""
+    def through(self, blocks: Iterable[Steps], draws: Draws | None = None) -> Trace:
+        """Make the steps of all blocks, which come of `draws`, and return the trace."""
+        with np.errstate(all="ignore"):
+            for block in () if self._all_frozen() else blocks:
+                self._block(block)
+                if self._all_frozen():
+                    break
+            self._note()
+        columns = [np.array(column) for column in zip(*self.records, strict=True)]
+        kept = columns.pop() if self.keep else None
+        stop = replace(
+            self.stop,
+            rule=self.state,
+            step=self.step,
+            position=self.position,
+            examples=self.examples,
+            places=draws.places() if draws else {"epoch_start": self.position},
+        )
+        return Trace(self.theta, *columns, kept, self.diverged_at, (stop,))
+
+    def _block(self, block):
+        """Make the steps of a block, in stretches that nothing interrupts."""
+        self.size, done = block.size, 0
+        while done < len(block.rows) and not self._all_frozen():
+            self.position = block.start + done * block.stride
+            if self._due():
+                self._note(before_a_step=True)
+            until = min(len(block.rows) - done, self._until_due(block.stride))
+            self._advance(block, done, done + until)
+            done += until
+
+    def _advance(self, block, low, high):
+        """Make some steps of a block, and look at theta afterwards."""
+        if not self.frozen:
+            theta, state = self.theta.copy(), _copied(self.state)
+            self._make(Stretch(block, low, high))
+            if np.isfinite(self.theta).all():
+                self._count(block, low, high)
+                if self.gradient_watchers and block.examples == block.size:  # a whole batch
+                    gradients = self.problem.row_gradients(theta, *block.rows[low])
+                    for controller in self.gradient_watchers:
+                        controller.update(gradients)
+                return
+            self.theta, self.state = theta, state
+        for j in range(low, high):
+            before = self.theta.copy()
+            self._make(Stretch(block, j, j + 1))
+            self._hold(before)
+            self._count(block, j, j + 1)
+            if self._all_frozen():
+                break
+
+    def _make(self, stretch):
+        if self.scheduled:
+            rates = [self._rate(progress) for progress in stretch.progress]
+            self.rate = rates[-1]
+        else:
+            rates = repeat(self.fixed)
+        self.rule.advance(self.problem, self.theta, self.state, stretch, rates)
+
+    def _count(self, block, low, high):
+        self.step += high - low
+        self.position = block.start + high * block.stride
+        self.examples += (high - low) * block.examples
+
+    def _rate(self, progress):
+        """Return the learning rate of a step that begins at `progress`."""
+        if hasattr(self.lr, "looks_at"):
+            return _check.number("lr", self.lr.lr, at_least=0)
         if not callable(self.lr):
             return self.lr
-        rate = self.lr(position / self.scale)
-        if not 0 <= rate < math.inf:
-            progress = f"lr({position / self.scale:g})"
-            raise ValueError(f"{progress}={rate}: expected a finite number >= 0")
-        return rate
+        rate = self.lr(progress)
+        if type(rate) is float and 0 <= rate < math.inf:
+            return rate
+        return _check.number(f"lr({progress:g})", rate, at_least=0)
 
     # -- records --
 
-    def _due(self, state):
+    def _due(self):
         if self.record == "epoch":
-            return state.position // self.scale > state.epoch
-        return state.step % self.record == 0
+            return self.position // self.scale > self.epoch
+        return not self.records or self.step % self.record == 0
 
-    def _until_due(self, block, state):
-        """Count the steps to the next record."""
+    def _until_due(self, stride):
+        """Count the steps to the next record, or to the next look of a controller."""
+        if self.gradient_watchers:
+            return 1
         if self.record == "epoch":
-            examples_left = self.scale - state.position % self.scale
-            return math.ceil(examples_left / max(1, block.stride))
-        return self.record - state.step % self.record
+            return math.ceil((self.scale - self.position % self.scale) / max(1, stride))
+        return self.record - self.step % self.record
 
-    def _note(self, state):
-        note = (
-            state.step,
-            state.position / self.scale,
-            state.examples,
-            self.problem.loss(state.theta),
-            state.rate,
-            state.size,
-        )
-        self.records.append((*note, state.theta.copy()) if self.keep_parameters else note)
+    def _note(self, before_a_step=False):
+        """Keep a record; from the second on, the controllers are told the loss."""
+        loss = self.problem.loss(self.theta)
+        if self.records:
+            for controller in self.loss_watchers:
+                watch = getattr(controller, "watch", None)
+                controller.update(watch(self.theta.copy()) if watch else loss)
+        self.epoch = self.position // self.scale
+        if before_a_step:
+            self.rate = self._rate(self.position / self.scale)
+        progress = self.position / self.scale
+        note = (self.step, progress, self.examples, loss, self.rate, self.size)
+        self.records.append((*note, self.theta.copy()) if self.keep else note)
 
     # -- divergence --
 
-    def _hold(self, state, before):
-        """Raise at the first step that is not finite, or keep the replicas where they were."""
-        new = (state.diverged_at < 0) & ~np.isfinite(state.theta).all(axis=-1)
-        if new.any() and self.on_divergence == "raise":
-            raise DivergenceError(self._cause(state, new), step=state.step, theta=before)
-        state.diverged_at = np.where(new, state.step, state.diverged_at)
-        frozen = state.diverged_at >= 0
-        state.frozen = int(frozen.sum())
-        state.theta[frozen] = before[frozen]
-        if state.velocity is not None:
-            state.velocity[frozen] = 0.0
+    def _all_frozen(self):
+        return self.frozen == self.diverged_at.size
 
-    def _cause(self, state, new):
+    def _hold(self, before):
+        """Raise at the first step that is not finite, or keep the replicas where they were."""
+        new = (self.diverged_at < 0) & ~np.isfinite(self.theta).all(axis=-1)
+        if new.any() and self.on_divergence == "raise":
+            raise DivergenceError(self._cause(new), step=self.step, theta=before)
+        self.diverged_at = np.where(new, self.step, self.diverged_at)
+        frozen = self.diverged_at >= 0
+        self.frozen = int(frozen.sum())
+        self.theta[frozen] = before[frozen]
+        for value in self.state.values():
+            if isinstance(value, np.ndarray):
+                value[frozen] = 0
+
+    def _cause(self, new):
         """Say what happened, and compare the learning rate with the stability limit."""
-        rate = float(np.max(state.rate[new] if np.ndim(state.rate) else state.rate))
-        text = f"the run diverged at step {state.step}: theta is no longer finite with lr={rate:g}"
+        rate = float(np.max(self.rate[new] if np.ndim(self.rate) else self.rate))
+        text = f"the run diverged at step {self.step}: theta is no longer finite with lr={rate:g}"
         limit, largest = self._limit(self.start if self.start.ndim == 1 else self.start[new][0])
         if limit is None:
             return text + "; a smaller learning rate is the first thing to try"
@@ -237,12 +219,16 @@ class Run:
 
     def _limit(self, theta):
         """Return the stability limit and the largest curvature at theta, or None where unknown."""
-        if not hasattr(self.problem, "hessian") or self.problem.dim > _CURVATURE_DIM:
+        known = hasattr(self.problem, "hessian") and hasattr(self.rule, "stability_limit")
+        if not known or self.problem.dim > _CURVATURE_DIM:
             return None, None
-        from sgdlib.scaling import stability_limit
-
         hessian = self.problem.hessian(theta)
         largest = float(np.linalg.eigvalsh(hessian)[-1]) if np.isfinite(hessian).all() else 0.0
-        if largest <= 0:
-            return None, None
-        return stability_limit(largest, momentum=self.momentum, nesterov=self.nesterov), largest
+        return (self.rule.stability_limit(largest), largest) if largest > 0 else (None, None)
+
+
+def _copied(state):
+    """Return a copy of a rule's state: of its arrays, and of whatever else moves, deeply."""
+    return {
+        k: v.copy() if isinstance(v, np.ndarray) else copy.deepcopy(v) for k, v in state.items()
+    }

@@ -1,12 +1,22 @@
 """What looks at a run and moves a knob: small, stateful, apart from the schedules.
 
 A schedule is fixed before the run; a controller is told a loss or gradients now and then, and
-reacts.
+reacts. `sgdlib.minibatch_sgd` takes one wherever it takes a number: as `lr`, as `batch_size`, or
+the same one as both. It then has an attribute of that name, the value to use now; a method
+`update`; and `looks_at`, which says what `update` is told:
+
+``"loss"``
+    the full loss, at each record but the first; or, if the controller has a function `watch`, what
+    that makes of theta (d,).
+``"gradients"``
+    the gradients (B, d) of the examples of each batch, after its step. The short batch at the end
+    of an epoch is left out.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -30,6 +40,9 @@ class ReduceOnPlateau:
         is a difference and not a ratio, so negative losses are no trouble.
     minimum
         The rate does not go below this.
+    watch
+        The loss to look at in a run, as a function of theta (d,): of other examples, say. Without
+        it, the full loss.
 
     Attributes
     ----------
@@ -57,6 +70,8 @@ class ReduceOnPlateau:
     [0.4, 0.4, 0.4, 0.2, 0.2]
     """
 
+    looks_at = "loss"
+
     def __init__(
         self,
         lr: float,
@@ -65,12 +80,14 @@ class ReduceOnPlateau:
         patience: int = 10,
         tolerance: float = 0.0,
         minimum: float = 0.0,
+        watch: Callable[[np.ndarray], float] | None = None,
     ):
         self.lr = _check.number("lr", lr, above=0)
         self.factor = _check.number("factor", factor, above=0, below=1)
         self.patience = _check.integer("patience", patience, low=0)
         self.tolerance = _check.number("tolerance", tolerance, at_least=0)
         self.minimum = _check.number("minimum", minimum, at_least=0, at_most=self.lr)
+        self.watch = None if watch is None else _check.function("watch", watch)
         self.best, self.waited = math.inf, 0
 
     def update(self, loss: float) -> float:
@@ -78,8 +95,9 @@ class ReduceOnPlateau:
 
         A loss that is not a number counts as no improvement.
         """
+        loss = _check.real("loss", loss)
         if loss < self.best - self.tolerance:
-            self.best, self.waited = float(loss), 0
+            self.best, self.waited = loss, 0
         else:
             self.waited += 1
         if self.waited > self.patience:
@@ -134,6 +152,8 @@ class NormTest:
     >>> test.update([[1.0, 1.0], [-3.0, 1.0]])  # g = (-1, 1), V = 4 > 2/4
     16
     """
+
+    looks_at = "gradients"
 
     def __init__(self, batch_size: int, *, theta: float = 0.5, maximum: int | None = None):
         self.batch_size = _check.integer("batch_size", batch_size)

@@ -10,6 +10,7 @@ Sigma is the covariance of the per-example gradient, with divisor N.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,10 +97,10 @@ def batch_gradient_variance(
     0.0
     """
     sigma2 = _variance(sigma2)
+    n = _check.optional("n", n)
     if n is not None and rho is not None:
-        raise ValueError(f"n={n}, rho={rho}: give one of them, not both")
+        raise ValueError(f"n={n}, rho={_check.shown(rho)}: give one of them, not both")
     if n is not None:
-        n = _check.integer("n", n)
         batch_size = _check.integer("batch_size", batch_size, high=n)
         # 1 - (B - 1)/(n - 1) in one fraction: exactly 0 at B = n
         factor = (n - batch_size) / (n - 1) if n > 1 else 0.0
@@ -187,12 +188,11 @@ def gradient_noise_scale(
     >>> gradient_noise_scale(problem, [3.0]).estimate
     0.25
     """
+    small, big = _check.optional("small", small), _check.optional("big", big)
     if (small is None) != (big is None):
         raise ValueError(f"small={small}, big={big}: give both sizes, or neither")
-    if small is not None:
-        small, big = _check.integer("small", small), _check.integer("big", big)
-        if small >= big:
-            raise ValueError(f"small={small}, big={big}: expected small < big")
+    if small is not None and small >= big:
+        raise ValueError(f"small={small}, big={big}: expected small < big")
     draws, rng = _check.integer("draws", draws, low=2), _check.generator(rng)
     gradients = _gradients(problem, theta)
 
@@ -230,7 +230,7 @@ def _squared_norms(gradients, batch_size, draws, rng):
 
 def _gradients(problem, theta):
     """Return all per-example gradients (N, d) at one theta (d,)."""
-    if not isinstance(problem, FiniteSum):
+    if not (_check.is_problem(problem) and math.isfinite(problem.n)):
         raise TypeError(f"problem: expected a FiniteSum, got {type(problem).__name__}")
     theta = _check.parameters(theta, problem.dim)
     if theta.ndim != 1:
@@ -240,7 +240,7 @@ def _gradients(problem, theta):
 
 def _variance(sigma2):
     """Return a variance, or a covariance matrix, after checking that it can be one."""
-    if np.ndim(sigma2) == 0:
+    if _check.scalar(sigma2):
         return _check.number("sigma2", sigma2, at_least=0)
     sigma2 = _check.array("sigma2", sigma2, ndim=2)
     if sigma2.shape[0] != sigma2.shape[1]:

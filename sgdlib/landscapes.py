@@ -1,4 +1,4 @@
-r"""Landscapes that are hard to search, whose lowest point is known all the same."""
+r"""Landscapes with known answers: a saddle, two wells, and one that is hard to search."""
 
 from __future__ import annotations
 
@@ -8,9 +8,49 @@ from collections.abc import Sequence
 import numpy as np
 
 from sgdlib import _check
-from sgdlib.populations import Population
+from sgdlib.populations import Population, _center, _scaled
 
 _MOST_POINTS = 1_000_000  # of the grid on which minima are looked for
+
+
+class Saddle(Population):
+    """The saddle ``f = (stiffness x^2 - instability y^2) / 2`` with additive noise.
+
+    Notes
+    -----
+    Derived in the chapter *Saddle points*.
+    """
+
+    def __init__(
+        self, covariance: float | np.ndarray, *, stiffness: float = 1.0, instability: float = 1.0
+    ):
+        self.stiffness = _check.number("stiffness", stiffness, above=0)
+        self.instability = _check.number("instability", instability, above=0)
+        bend = np.array([self.stiffness, -self.instability])
+        super().__init__(
+            lambda theta: 0.5 * np.square(theta) @ bend,
+            lambda theta: _scaled(theta, bend),
+            dim=2,
+            covariance=covariance,
+        )
+
+
+class DoubleWell(Population):
+    """Two wells at x = -1 and 1: ``f = (x^2 - 1)^2 / 4 + tilt x``, barrier 1/4 if untilted.
+
+    Notes
+    -----
+    Derived in the chapter *Over the barrier*.
+    """
+
+    def __init__(self, covariance: float | np.ndarray, *, tilt: float = 0.0):
+        self.tilt = _check.number("tilt", tilt)
+
+        def loss(theta):
+            x = theta[..., 0]
+            return (x**2 - 1) ** 2 / 4 + self.tilt * x
+
+        super().__init__(loss, lambda x: x * (x * x - 1) + self.tilt, dim=1, covariance=covariance)
 
 
 class Rugged(Population):
@@ -69,10 +109,9 @@ class Rugged(Population):
         dim, self.bowl = _check.integer("dim", dim), _check.number("bowl", bowl, above=0)
         pairs = _check.array("ripples", ripples, ndim=2)
         if pairs.shape[1] != 2 or pairs.min() <= 0:
-            raise ValueError(f"ripples={ripples!r}: expected pairs (amplitude, period), all > 0")
-        self.center = np.zeros(dim) if center is None else _check.array("center", center, ndim=1)
-        if self.center.shape != (dim,):
-            raise ValueError(f"center: expected shape ({dim},), got {self.center.shape}")
+            shown = _check.shown(ripples)
+            raise ValueError(f"ripples={shown}: expected pairs (amplitude, period), all > 0")
+        self.center = _center(center, dim)
         self._waves = [(a, 2 * math.pi / p) for a, p in pairs.tolist()]
         self._minima, tops = self._turning_points(pairs[:, 1].min() / 64)
         self._rim = tops[tops > 0].min(initial=math.inf)  # the first maximum beside the center
@@ -114,14 +153,14 @@ class Rugged(Population):
 
     def minimizer(self) -> np.ndarray:
         """Return the global minimizer, (d,)."""
-        return self.center
+        return self.center.copy()
 
     def minima(self) -> np.ndarray:
         """Return the minima of one coordinate, as distances from the center, ascending: (m,).
 
         The coordinates do not know of each other, so f has m^d minima.
         """
-        return self._minima
+        return self._minima.copy()
 
     def in_global_basin(self, theta: np.ndarray) -> np.ndarray:
         """Tell whether the slope leads from theta down to the center: () or (R,)."""

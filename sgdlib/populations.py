@@ -11,6 +11,7 @@ same algorithms as finite sums (`loss`, `gradient`, `batch_gradient`); `theta` h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -28,7 +29,8 @@ class Population:
     dim
         Number of parameters d.
     covariance
-        Sigma: a variance shared by all coordinates, variances (d,), or a matrix (d, d).
+        Sigma: a variance shared by all coordinates, variances (d,), or a matrix (d, d). It is
+        kept as a read-only matrix.
 
     Raises
     ------
@@ -55,14 +57,11 @@ class Population:
         dim: int,
         covariance: float | np.ndarray,
     ):
-        self.dim = _check.integer("dim", dim)
+        self.n, self.dim = math.inf, _check.integer("dim", dim)
         self._loss, self._gradient = loss, gradient
         for name, function, wanted in (("loss", loss, (2,)), ("gradient", gradient, (2, self.dim))):
-            _check.function(name, function)
-            with np.errstate(all="ignore"):
-                shape = np.shape(function(np.zeros((2, self.dim))))
-            if shape != wanted:
-                raise ValueError(f"{name}: expected shape {wanted} of two thetas, got {shape}")
+            values = _check.probed(name, function, np.zeros((2, self.dim)))
+            _check.answer(name, values, wanted, "two thetas")
         self.covariance = _covariance(covariance, self.dim)
         # A diagonal Sigma needs standard deviations only, a full one a root S with S S' = Sigma.
         diagonal = np.diag(self.covariance)
@@ -77,25 +76,38 @@ class Population:
     def loss(self, theta: np.ndarray) -> np.ndarray | float:
         """Return f(theta): a float, or (R,)."""
         value = self._loss(_check.parameters(theta, self.dim))
-        return float(value) if np.ndim(value) == 0 else value
+        return float(value) if np.ndim(value) == 0 else np.array(value)
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
         """Return the gradient of f: (d,) or (R, d)."""
-        return self._gradient(_check.parameters(theta, self.dim))
+        return np.array(self._gradient(_check.parameters(theta, self.dim)))
 
     def batch_gradient(
         self, theta: np.ndarray, batch_size: int, rng: int | np.random.Generator | None = None
     ) -> np.ndarray:
         """Return the gradient of one batch, independent for each replica: (d,) or (R, d)."""
         theta = _check.parameters(theta, self.dim)
-        batch_size = _check.integer("batch_size", batch_size)
-        noise = self.noise(theta.shape, _check.generator(rng), batch_size)
-        return self.weighted_gradient(theta, None, noise)
+        return self._gradient(theta) + self.noise(theta.shape, rng, batch_size)
+
+    def draw(
+        self, replicas: int | None, batch_size: int, rng: np.random.Generator
+    ) -> tuple[None, tuple[np.ndarray]]:
+        """Return the noise of one batch, or of one for each replica; there are no weights."""
+        shape = (self.dim,) if replicas is None else (replicas, self.dim)
+        return None, (self._noise(shape, rng, batch_size),)
 
     def noise(
-        self, shape: tuple[int, ...], rng: np.random.Generator, batch_size: int
+        self, shape: tuple[int, ...], rng: int | np.random.Generator | None, batch_size: int
     ) -> np.ndarray:
         """Draw the deviations of batch gradients from the gradient, shape (..., d)."""
+        batch_size = _check.integer("batch_size", batch_size)
+        if not isinstance(shape, tuple) or shape[-1:] != (self.dim,):
+            shown = _check.shown(shape)
+            raise ValueError(f"shape={shown}: expected a tuple (..., {self.dim})")
+        shape = tuple(_check.integer("shape", n) for n in shape)
+        return self._noise(shape, _check.generator(rng), batch_size)
+
+    def _noise(self, shape, rng, batch_size):
         white = rng.standard_normal(shape)
         if self._spread.ndim == 1:
             return _scaled(white, self._spread / np.sqrt(batch_size))
@@ -130,16 +142,14 @@ class NoisyQuadratic(Population):
         *,
         center: np.ndarray | None = None,
     ):
-        hessian = _check.array("hessian", hessian, ndim=(1, 2))
-        self.matrix = np.diag(hessian) if hessian.ndim == 1 else hessian
+        hessian = _check.frozen(_check.array("hessian", hessian, ndim=(1, 2)))
+        self.matrix = _check.frozen(np.diag(hessian)) if hessian.ndim == 1 else hessian
         dim = len(hessian)
         if self.matrix.shape != (dim, dim):
             raise ValueError(f"hessian: expected shape (d,) or (d, d), got {hessian.shape}")
         if not np.allclose(self.matrix, self.matrix.T):
             raise ValueError("hessian: expected a symmetric matrix, got one that is not")
-        self.center = np.zeros(dim) if center is None else _check.array("center", center, ndim=1)
-        if self.center.shape != (dim,):
-            raise ValueError(f"center: expected shape ({dim},), got {self.center.shape}")
+        self.center = _center(center, dim)
 
         def away(theta):
             return theta - self.center if self.center.any() else theta
@@ -154,51 +164,24 @@ class NoisyQuadratic(Population):
 
     def hessian(self, theta: np.ndarray | None = None) -> np.ndarray:
         """Return H, (d, d), the same at every theta."""
-        return self.matrix
+        if theta is not None:
+            _check.parameters(theta, self.dim)
+        return self.matrix.copy()
 
     def minimizer(self) -> np.ndarray:
-        """Return the center, (d,)."""
-        return self.center
+        """Return the center, (d,).
 
-
-class Saddle(Population):
-    """The saddle ``f = (stiffness x^2 - instability y^2) / 2`` with additive noise.
-
-    Notes
-    -----
-    Derived in the chapter *Saddle points*.
-    """
-
-    def __init__(
-        self, covariance: float | np.ndarray, *, stiffness: float = 1.0, instability: float = 1.0
-    ):
-        self.stiffness = _check.number("stiffness", stiffness, above=0)
-        self.instability = _check.number("instability", instability, above=0)
-        bend = np.array([self.stiffness, -self.instability])
-        super().__init__(
-            lambda theta: 0.5 * np.square(theta) @ bend,
-            lambda theta: _scaled(theta, bend),
-            dim=2,
-            covariance=covariance,
-        )
-
-
-class DoubleWell(Population):
-    """Two wells at x = -1 and 1: ``f = (x^2 - 1)^2 / 4 + tilt x``, barrier 1/4 if untilted.
-
-    Notes
-    -----
-    Derived in the chapter *Over the barrier*.
-    """
-
-    def __init__(self, covariance: float | np.ndarray, *, tilt: float = 0.0):
-        self.tilt = _check.number("tilt", tilt)
-
-        def loss(theta):
-            x = theta[..., 0]
-            return (x**2 - 1) ** 2 / 4 + self.tilt * x
-
-        super().__init__(loss, lambda x: x * (x * x - 1) + self.tilt, dim=1, covariance=covariance)
+        Raises
+        ------
+        ArithmeticError
+            If a curvature is negative: f then has no minimum.
+        """
+        lowest = np.linalg.eigvalsh(self.matrix)[0]
+        if lowest < -1e-12 * np.abs(self.matrix).max():
+            raise ArithmeticError(
+                f"no minimizer: the hessian has the negative curvature {lowest:g}"
+            )
+        return self.center.copy()
 
 
 def _scaled(x, factors):
@@ -207,6 +190,14 @@ def _scaled(x, factors):
     if x.ndim > 1 and 1 < len(factors) <= 8:
         return x @ np.diag(factors)
     return x * factors
+
+
+def _center(value, dim):
+    """Return the center (d,) of a landscape, zero by default, as an array of its own."""
+    center = np.zeros(dim) if value is None else _check.array("center", value, ndim=1)
+    if center.shape != (dim,):
+        raise ValueError(f"center: expected shape ({dim},), got {center.shape}")
+    return _check.frozen(center.astype(np.float64, copy=False))
 
 
 def _covariance(value, dim):
@@ -227,4 +218,4 @@ def _covariance(value, dim):
     least = np.linalg.eigvalsh(matrix).min()
     if least < -rounding:
         raise ValueError(f"covariance: expected no negative variance, got {least:g}")
-    return matrix.astype(float)
+    return _check.frozen(matrix.astype(float, copy=False))

@@ -10,6 +10,7 @@ hand slices of them to `weighted_gradient`, so that one protocol serves every pr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -18,15 +19,50 @@ from sgdlib import _check
 _LOSSES_AT_ONCE = 1_000_000  # examples x replicas evaluated together: bounds the memory
 
 
+class Problem(Protocol):
+    """What algorithms ask of a problem, be it a finite sum or a population.
+
+    `n` is the number of examples, infinite for a population. A batch is what `draw` returns:
+    weights, and the rows that go with them. A run gathers its rows itself, from the `arrays` of a
+    finite sum, and draws the `noise` of a population, several steps at a time.
+    """
+
+    n: int | float
+    dim: int
+
+    def loss(self, theta: np.ndarray) -> np.ndarray | float:
+        """Return the full loss: a float, or (R,)."""
+
+    def gradient(self, theta: np.ndarray) -> np.ndarray:
+        """Return the full gradient: (d,) or (R, d)."""
+
+    def draw(
+        self, replicas: int | None, batch_size: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray | float | None, tuple[np.ndarray, ...]]:
+        """Return weights and rows of an independent batch, or of one for each replica."""
+
+    def weighted_gradient(
+        self, theta: np.ndarray, weights: np.ndarray | float | None, *rows: np.ndarray
+    ) -> np.ndarray:
+        """Return the batch gradient: (d,) or (R, d)."""
+
+
 class FiniteSum:
     """A finite sum of N losses over `dim` parameters.
 
     Parameters
     ----------
     arrays
-        The data: arrays of equal length N, one row per example.
+        The data: arrays of equal length N, one row per example. They are copied, so that nothing
+        changes them later; an array that cannot be written into (``X.flags.writeable = False``, a
+        memory map opened with mode "r") is not, which saves memory.
     dim
         Number of parameters d.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the arrays' lengths differ, or data are empty, missing, masked or not finite.
 
     Notes
     -----
@@ -36,15 +72,20 @@ class FiniteSum:
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], dim: int):
+        if isinstance(arrays, str) or not isinstance(arrays, Sequence):
+            one = isinstance(arrays, np.ndarray)
+            got = f"one of shape {arrays.shape}" if one else f"a {type(arrays).__name__}"
+            raise TypeError(f"arrays: expected a list of arrays, got {got}")
         if not arrays:
             raise ValueError("arrays=(): expected at least one array of examples")
-        if any(np.ndim(a) == 0 for a in arrays):
+        checked = [_check.data("arrays", a) for a in arrays]
+        if any(a.ndim == 0 for a in checked):
             raise ValueError("arrays: expected one row per example, got a single number")
-        lengths = [len(a) for a in arrays]
+        lengths = [len(a) for a in checked]
         if len(set(lengths)) != 1:
             raise ValueError(f"arrays: expected the same number of rows in each, got {lengths}")
-        self.arrays = tuple(arrays)
-        self.n = _check.integer("number of examples", lengths[0])
+        self.arrays = tuple(_check.frozen(a) for a in checked)
+        self.n = lengths[0]
         self.dim = _check.integer("dim", dim)
 
     # -- supplied by subclasses: rows have a leading axis (B,), or (R, B) beside theta (R, d) --
@@ -69,17 +110,25 @@ class FiniteSum:
             return weights * gradients.sum(axis=-2)
         return np.vecmat(weights, gradients)
 
+    def draw(
+        self, replicas: int | None, batch_size: int, rng: np.random.Generator
+    ) -> tuple[float, tuple[np.ndarray, ...]]:
+        """Return weight and rows of a batch drawn with replacement, or of one for each replica."""
+        lead = () if replicas is None else (replicas,)
+        indices = rng.integers(self.n, size=(*lead, batch_size))
+        return 1 / batch_size, tuple(a[indices] for a in self.arrays)
+
     # -- the public protocol --
 
     def losses(self, theta: np.ndarray, indices: np.ndarray | None = None) -> np.ndarray:
         """Return per-example losses: (B,) or (R, B); all N examples if `indices` is None."""
         theta = _check.parameters(theta, self.dim)
-        return self.row_losses(theta, *self._rows(indices, theta))
+        return _own(self.row_losses(theta, *self._rows(indices, _replicas(theta))))
 
     def gradients(self, theta: np.ndarray, indices: np.ndarray | None = None) -> np.ndarray:
         """Return per-example gradients, (B, d) or (R, B, d); of all N if `indices` is None."""
         theta = _check.parameters(theta, self.dim)
-        return self.row_gradients(theta, *self._rows(indices, theta))
+        return _own(self.row_gradients(theta, *self._rows(indices, _replicas(theta))))
 
     def batch_gradient(
         self, theta: np.ndarray, indices: np.ndarray, weights: np.ndarray
@@ -103,17 +152,22 @@ class FiniteSum:
             If an index is outside 0..N-1.
         """
         theta = _check.parameters(theta, self.dim)
-        rows, weights = self.batch_rows(theta, indices, weights)
+        rows, weights = self.batch_rows(indices, weights, _replicas(theta))
         return self.weighted_gradient(theta, weights, *rows)
 
     def batch_rows(
-        self, theta: np.ndarray, indices: np.ndarray, weights: np.ndarray
+        self, indices: np.ndarray, weights: np.ndarray, replicas: int | None = None
     ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-        """Return the rows of the arrays at `indices`, and the weights, after checking both."""
+        """Return the rows of the arrays at `indices`, and the weights, after checking both.
+
+        `indices` is (B,), or (R, B) for a number R of `replicas`.
+        """
         if indices is None:
             raise TypeError("indices=None: expected an array of integers")
-        rows = self._rows(indices, theta)
-        weights, wanted = _check.array("weights", weights), np.shape(indices)[-1:]
+        replicas = None if replicas is None else _check.integer("replicas", replicas)
+        indices = _check.plain("indices", indices)
+        rows = self._rows(indices, replicas)
+        weights, wanted = _check.array("weights", weights), indices.shape[-1:]
         if weights.shape != wanted:
             raise ValueError(f"weights: expected shape {wanted}, got {weights.shape}")
         return rows, weights
@@ -173,16 +227,16 @@ class FiniteSum:
         group = max(1, _LOSSES_AT_ONCE // self.n)
         return [theta[i : i + group] for i in range(0, len(theta), group)]
 
-    def _rows(self, indices, theta):
+    def _rows(self, indices, replicas):
         if indices is None:
             return self.arrays
-        indices = np.asarray(indices)
+        indices = _check.plain("indices", indices)
         if indices.size == 0:
             raise ValueError(f"indices: expected at least one, got shape {indices.shape}")
         if indices.dtype.kind not in "iu":
             raise TypeError(f"indices: expected integers, got dtype {indices.dtype}")
-        wanted = "(B,)" if theta.ndim == 1 else f"(B,) or ({len(theta)}, B)"
-        if indices.ndim != 1 and (theta.ndim == 1 or indices.shape[:-1] != theta.shape[:-1]):
+        wanted = "(B,)" if replicas is None else f"(B,) or ({replicas}, B)"
+        if indices.ndim != 1 and (replicas is None or indices.shape[:-1] != (replicas,)):
             raise ValueError(f"indices: expected shape {wanted}, got {indices.shape}")
         if not (indices.min() >= 0 and indices.max() < self.n):
             raise IndexError(
@@ -195,178 +249,6 @@ class FiniteSum:
         if theta.ndim != 1:
             raise ValueError(f"theta: expected shape ({self.dim},), got {theta.shape}")
         return theta
-
-
-class _Linear(FiniteSum):
-    """A loss of the linear prediction z_i = x_i . theta, with an l2 penalty on every example."""
-
-    def __init__(self, X: np.ndarray, y: np.ndarray, l2: float):
-        X, y = _check.array("X", X, ndim=2), _check.array("y", y, ndim=1)
-        if len(X) != len(y):
-            raise ValueError(f"X, y: expected the same number of rows, got {len(X)} and {len(y)}")
-        self.l2 = _check.number("l2", l2, at_least=0)
-        super().__init__((np.ascontiguousarray(X), y), X.shape[1])
-
-    X = property(lambda self: self.arrays[0], doc="The (N, d) inputs.")
-    y = property(lambda self: self.arrays[1], doc="The (N,) targets.")
-
-    def _predict(self, theta, X):
-        """Return the predictions z: (B,) or (R, B)."""
-        if theta.ndim == 1:
-            return X.dot(theta)  # on a small batch `dot` takes half the time of `@`
-        return theta.dot(X.T) if X.ndim == 2 else np.matvec(X, theta)
-
-    def _slope(self, z, y):
-        """Return the derivative of the loss with respect to z, in the memory of z."""
-        raise TypeError(f"{type(self).__name__} does not define _slope")
-
-    def row_gradients(self, theta, X, y):
-        """Return ``slope_i x_i + l2 theta`` for each row."""
-        slope = self._slope(self._predict(theta, X), y)
-        return slope[..., None] * X + self.l2 * theta[..., None, :]
-
-    def weighted_gradient(self, theta, weights, X, y):
-        """Return ``X' (weights * slope) + l2 sum(weights) theta``."""
-        slope, uniform = self._slope(self._predict(theta, X), y), isinstance(weights, float)
-        if not uniform:
-            slope *= weights
-        gradient = slope.dot(X) if X.ndim == 2 else np.vecmat(slope, X)
-        if uniform:
-            gradient *= weights
-        if self.l2:
-            total = weights * y.shape[-1] if uniform else weights.sum()
-            gradient += (self.l2 * total) * theta
-        return gradient
-
-    def _penalized(self, losses, theta):
-        """Add the penalty to the losses, in place."""
-        if self.l2:
-            losses += self.l2 / 2 * np.square(theta).sum(axis=-1)[..., None]
-        return losses
-
-
-class LeastSquares(_Linear):
-    """Linear least squares: ``l_i(theta) = (x_i . theta - y_i)^2 / 2 + l2 |theta|^2 / 2``.
-
-    Parameters
-    ----------
-    X, y
-        Inputs (N, d) and targets (N,); add a column of ones for an intercept.
-    l2
-        Ridge penalty, part of every example's loss.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If shapes do not fit, data are empty or not finite, or `l2` is negative.
-
-    Notes
-    -----
-    Derived in the chapter *The gradient-descent spectrum*.
-
-    Examples
-    --------
-    >>> problem = LeastSquares([[1.0], [2.0]], [1.0, 2.0])
-    >>> problem.minimizer(), problem.loss(np.zeros(1))
-    (array([1.]), 1.25)
-    """
-
-    def __init__(self, X: np.ndarray, y: np.ndarray, *, l2: float = 0.0):
-        super().__init__(X, y, l2)
-
-    def _slope(self, z, y):
-        z -= y
-        return z
-
-    def row_losses(self, theta, X, y):
-        """Return half the squared residuals, plus the penalty."""
-        losses = self._predict(theta, X)
-        losses -= y
-        losses *= losses
-        losses *= 0.5
-        return self._penalized(losses, theta)
-
-    def hessian(self, theta: np.ndarray | None = None) -> np.ndarray:
-        """Return ``X'X/N + l2 I``, the same at every theta."""
-        X = self.X.astype(float, copy=False)
-        return X.T @ X / self.n + self.l2 * np.eye(self.dim)
-
-    def minimizer(self) -> np.ndarray:
-        """Return the minimizer (d,), of least norm where there are several."""
-        if self.l2:
-            return np.linalg.solve(self.hessian(), self.X.T @ self.y / self.n)
-        return np.linalg.lstsq(self.X.astype(float), self.y.astype(float))[0]
-
-
-class Logistic(_Linear):
-    """Logistic regression with labels 0 and 1.
-
-    ``l_i(theta) = log(1 + exp(z_i)) - y_i z_i + l2 |theta|^2 / 2`` with ``z_i = x_i . theta``.
-
-    Parameters
-    ----------
-    X, y
-        Inputs (N, d) and labels (N,) in {0, 1}.
-    l2
-        Penalty, part of every example's loss. Without it separable data have no minimizer.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If shapes do not fit, a label is not 0 or 1, or `l2` is negative.
-
-    Notes
-    -----
-    Used from the chapter *An honest estimate* on.
-    """
-
-    def __init__(self, X: np.ndarray, y: np.ndarray, *, l2: float = 0.0):
-        super().__init__(X, y, l2)
-        other = self.y[(self.y != 0) & (self.y != 1)]
-        if other.size:
-            raise ValueError(f"y: expected labels 0 and 1, got {other[0]:g}")
-
-    def _slope(self, z, y):
-        # sigmoid(z) = (1 + tanh(z/2)) / 2 does not overflow
-        z *= 0.5
-        np.tanh(z, out=z)
-        z += 1.0
-        z *= 0.5
-        z -= y
-        return z
-
-    def row_losses(self, theta, X, y):
-        """Return the cross-entropies, plus the penalty."""
-        z = self._predict(theta, X)
-        return self._penalized(np.logaddexp(0.0, z) - y * z, theta)
-
-    def hessian(self, theta: np.ndarray) -> np.ndarray:
-        """Return ``X' diag(p (1-p)) X / N + l2 I`` with ``p = sigmoid(X theta)``, (d, d)."""
-        z = self.X @ self._single(theta)
-        p = 0.5 * (1 + np.tanh(z / 2))
-        return (self.X.T * (p * (1 - p))) @ self.X / self.n + self.l2 * np.eye(self.dim)
-
-    def minimizer(self) -> np.ndarray:
-        """Return the minimizer (d,) by Newton's method with step halving.
-
-        Raises
-        ------
-        ArithmeticError
-            If the iteration does not converge: without `l2` the data may be separable.
-        """
-        theta = np.zeros(self.dim)
-        for _ in range(100):
-            gradient = self.gradient(theta)
-            step = np.linalg.lstsq(self.hessian(theta), gradient)[0]
-            if np.abs(step).max() < 1e-9 * (1 + np.abs(theta).max()):
-                return theta - step
-            if np.abs(gradient).max() < 1e-12:
-                break  # the slope has faded but the way goes on: the infimum is at infinity
-            scale, highest = 1.0, self.loss(theta) * (1 + 1e-12)  # up to rounding
-            while self.loss(theta - scale * step) > highest and scale > 1e-8:
-                scale /= 2
-            theta = theta - scale * step
-        raise ArithmeticError("no minimizer found: separable data need l2 > 0")
 
 
 def from_arrays(
@@ -403,27 +285,31 @@ def from_arrays(
     >>> spread.gradient([0.0])
     array([-3.])
     """
-    if isinstance(arrays, np.ndarray):
-        raise TypeError(f"arrays: expected a list of arrays, got one of shape {arrays.shape}")
-    arrays = [_check.data("arrays", np.asarray(a)) for a in arrays]
     return _OwnLoss(arrays, losses, gradients, dim)
+
+
+def _replicas(theta):
+    return None if theta.ndim == 1 else len(theta)
+
+
+def _own(values):
+    """Return an array that is no view of another: the caller may write into it."""
+    own = values.flags.owndata and values.flags.writeable
+    return values if own else values.copy()
 
 
 class _OwnLoss(FiniteSum):
     def __init__(self, arrays, losses, gradients, dim):
         super().__init__(arrays, dim)
-        self._losses = _check.function("losses", losses)
-        self._gradients = _check.function("gradients", gradients)
+        self._losses, self._gradients = losses, gradients
         few = [a[:2] for a in self.arrays]
         count = len(few[0])
         for name, function, wanted in (
             ("losses", losses, (count,)),
             ("gradients", gradients, (count, self.dim)),
         ):
-            with np.errstate(all="ignore"):
-                shape = np.shape(function(np.zeros(self.dim), *few))
-            if shape != wanted:
-                raise ValueError(f"{name}: expected shape {wanted} of {count} rows, got {shape}")
+            values = _check.probed(name, function, np.zeros(self.dim), *few)
+            _check.answer(name, values, wanted, f"{count} rows")
 
     def row_losses(self, theta, *rows):
         return self._each(self._losses, theta, rows)

@@ -15,6 +15,11 @@ from sgdlib import _check
 Schedule = Callable[[float], float]
 
 
+def _of_progress(value: Schedule) -> Schedule:
+    """Return the schedule that asks `value`, if progress is a number >= 0."""
+    return lambda progress: value(_check.number("progress", progress, at_least=0))
+
+
 def constant(value: float) -> Schedule:
     """Return the schedule that is `value` throughout.
 
@@ -23,8 +28,7 @@ def constant(value: float) -> Schedule:
     >>> constant(0.1)(7.5)
     0.1
     """
-    value = _check.number("value", value)
-    return lambda progress: value
+    return _of_progress(_check.schedule("value", _check.number("value", value)))
 
 
 def step_decay(start: float, *, factor: float = 0.5, every: float = 1.0) -> Schedule:
@@ -37,7 +41,7 @@ def step_decay(start: float, *, factor: float = 0.5, every: float = 1.0) -> Sche
     """
     start, factor = _check.number("start", start, above=0), _check.number("factor", factor, above=0)
     every = _check.number("every", every, above=0)
-    return lambda progress: start * factor ** _times(progress, every)
+    return _of_progress(lambda progress: start * _power(factor, _times(progress, every)))
 
 
 def inverse_time(start: float, *, scale: float = 1.0, power: float = 1.0) -> Schedule:
@@ -53,7 +57,7 @@ def inverse_time(start: float, *, scale: float = 1.0, power: float = 1.0) -> Sch
     """
     start, scale = _check.number("start", start, above=0), _check.number("scale", scale, above=0)
     power = _check.number("power", power, above=0)
-    return lambda progress: start / (1 + progress / scale) ** power
+    return _of_progress(lambda progress: start / _power(1 + progress / scale, power))
 
 
 def cosine(start: float, *, length: float, end: float = 0.0) -> Schedule:
@@ -67,8 +71,9 @@ def cosine(start: float, *, length: float, end: float = 0.0) -> Schedule:
     start, end = _check.number("start", start), _check.number("end", end)
     length = _check.number("length", length, above=0)
 
+    @_of_progress
     def value(progress: float) -> float:
-        part = min(max(progress / length, 0.0), 1.0)
+        part = min(progress / length, 1.0)
         return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
     return value
@@ -85,14 +90,16 @@ def warmup(then: float | Schedule, *, length: float, start: float = 0.0) -> Sche
     >>> [warmup(0.4, length=2, start=0.1)(p) for p in (0, 1, 2, 9)]
     [0.1, 0.25, 0.4, 0.4]
     """
-    then = then if callable(then) else constant(then)
+    then = _check.schedule("then", then)
     length = _check.number("length", length, above=0)
     start = _check.number("start", start, at_least=0)
+    end = _check.number(f"then({length:g})", then(length))
 
+    @_of_progress
     def value(progress: float) -> float:
         if progress >= length:
             return then(progress)
-        return start + (then(length) - start) * progress / length
+        return start + (end - start) * progress / length
 
     return value
 
@@ -108,6 +115,7 @@ def cyclical(low: float, high: float, *, period: float) -> Schedule:
     low, high = _check.number("low", low), _check.number("high", high)
     period = _check.number("period", period, above=0)
 
+    @_of_progress
     def value(progress: float) -> float:
         part = (progress / period) % 1.0
         return low + (high - low) * (1 - abs(2 * part - 1))
@@ -152,12 +160,16 @@ def grow_batch(
     if top < start:
         raise ValueError(f"maximum={maximum}: expected an int >= start={start}")
 
+    @_of_progress
     def value(progress: float) -> int:
-        # In logarithms first: a long run must not overflow on its way to the maximum.
-        times = _times(progress, every)
-        if math.log(start) + times * math.log(factor) >= math.log(top):
+        size = start * _power(factor, _times(progress, every))
+        if size >= top:
+            if top == math.inf:
+                raise ValueError(
+                    f"maximum=None: expected an int, the batch overflows at {progress:g}"
+                )
             return int(top)
-        return max(1, round(start * factor**times))
+        return max(1, round(size))
 
     return value
 
@@ -171,14 +183,15 @@ def join(schedules: Sequence[float | Schedule], boundaries: Sequence[float]) -> 
     >>> both(4.9), both(5), both(6)
     (1.0, 1.0, 0.1)
     """
-    parts = [s if callable(s) else constant(s) for s in schedules]
-    edges = [_check.number("boundary", b) for b in boundaries]
+    parts = [_check.schedule("schedules", s) for s in _check.sequence("schedules", schedules)]
+    edges = [_check.number("boundaries", b) for b in _check.sequence("boundaries", boundaries)]
     if len(parts) != len(edges) + 1 or sorted(edges) != edges:
         raise ValueError(
             f"join: expected increasing boundaries, one fewer than the {len(parts)} schedules, "
             f"got {edges}"
         )
 
+    @_of_progress
     def value(progress: float) -> float:
         index = sum(progress >= edge for edge in edges)
         return parts[index](progress - (edges[index - 1] if index else 0.0))
@@ -186,6 +199,15 @@ def join(schedules: Sequence[float | Schedule], boundaries: Sequence[float]) -> 
     return value
 
 
-def _times(progress: float, every: float) -> int:
+def _times(progress: float, every: float) -> float:
     """Count the multiples of `every` passed; three tenths of an epoch are 3 times 0.1, not 2."""
-    return math.floor(progress / every + 1e-9)
+    ratio = progress / every + 1e-9
+    return math.floor(ratio) if ratio < math.inf else ratio
+
+
+def _power(factor: float, times: float) -> float:
+    """Return ``factor**times``, infinite where it is too large for a float."""
+    try:
+        return factor**times
+    except OverflowError:
+        return math.inf

@@ -558,6 +558,34 @@ def test_create_batches_takes_lists_and_images_and_hands_out_copies():
     assert images.sum() == 0
 
 
+def test_create_batches_does_not_follow_the_caller_s_arrays():
+    X, y = np.zeros((6, 2)), np.zeros(6)
+    pairs = create_batches(X, y, 2, rng=0)
+    X[:], y[:] = np.nan, np.nan
+    assert all(np.isfinite(Xb).all() and np.isfinite(yb).all() for Xb, yb in pairs)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "sentence"),
+    [
+        (
+            np.ma.masked_equal([[1.0], [2.0]], 2.0),
+            [0, 1],
+            r"^X: expected a plain array, got a Maske",
+        ),
+        ([[1.0], [2.0]], np.ma.array([0, 1]), r"^y: expected a plain array, got a MaskedArray, w"),
+        ([[1.0], [2.0]], np.array([0, None]), r"^y: expected numbers or strings, got dtype object"),
+        ([[1.0], [2.0]], np.array([0, np.nan], dtype=object), r"^y: expected numbers or strings,"),
+        ([[1.0], [2.0]], ["cat", np.nan], r"^y: expected numbers or strings, got both$"),
+        (np.zeros(2, dtype=[("a", float)]), [0, 1], r"^X: expected numbers or strings, got dtype"),
+        (np.ones((2, 1)).view(np.matrix), [0, 1], r"^X: expected a plain array, got a matrix"),
+    ],
+)
+def test_data_of_which_something_would_be_lost(X, y, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        create_batches(X, y, 1)
+
+
 @pytest.mark.parametrize(
     ("X", "y", "options", "sentence"),
     [

@@ -128,6 +128,166 @@ def test_array_refuses(value, ndim, error, sentence):
     refuses(error, sentence, _check.array, "X", value, ndim=ndim)
 
 
+def lossy():
+    """What `np.asarray` would drop or misread, with the word by which the sentence names it."""
+    import scipy.sparse
+    import torch
+
+    class Quantity(np.ndarray):
+        unit = "m"
+
+    class Measured:
+        units = "m"
+
+        def __array__(self, dtype=None, copy=None):
+            return np.ones(2)
+
+    masked = np.ma.masked_equal([1.0, -999.0], -999.0)
+    return {
+        "masked": (masked, "MaskedArray, whose mask would be lost"),
+        "masked rows": ([masked, masked], "MaskedArray, whose mask would be lost"),
+        "nothing masked": (np.ma.array([1.0]), "MaskedArray, whose mask would be lost"),
+        "a masked entry": ([1.0, np.ma.masked], "MaskedConstant, whose mask would be lost"),
+        "sparse matrix": (scipy.sparse.csr_matrix(np.eye(2)), "sparse csr_matrix"),
+        "sparse array": (scipy.sparse.coo_array(np.eye(2)), "sparse coo_array"),
+        "list of sparse": ([scipy.sparse.csr_array(np.eye(2))], "sparse csr_array"),
+        "matrix": (np.ones((1, 2)).view(np.matrix), "a matrix"),
+        "units": (np.ones(2).view(Quantity), "Quantity, whose unit would be lost"),
+        "units, no array": (Measured(), "Measured, whose unit would be lost"),
+        "rows with units": ([Measured(), Measured()], "Measured, whose unit would be lost"),
+        "records": (np.rec.array([1.0, 2.0]), "recarray"),
+        "fields": (np.array([(1.0, 2.0)], dtype=[("a", float), ("b", float)]), "dtype"),
+        "objects": (np.array([1.0, 2.0], dtype=object), "dtype object"),
+        "objects with NaN": (np.array([1.0, np.nan], dtype=object), "dtype object"),
+        "objects with None": (np.array(["a", None], dtype=object), "dtype object"),
+        "a None": ([1.0, None], "dtype object"),
+        "strings with a gap": (np.array(["a"], dtype=np.dtypes.StringDType(na_object=None)), "dty"),
+        "strings and numbers": (["a", np.nan], "strings, got both|real numbers|got both"),
+        "a set": ({1.0, 2.0}, "dtype object"),
+        "a generator": ((i for i in range(3)), "dtype object"),
+        "a gradient": (torch.ones(2, requires_grad=True), "got a Tensor .*requires grad"),
+        "a sparse tensor": (torch.eye(2).to_sparse(), "got a Tensor .*Sparse"),
+        "bfloat16": (torch.ones(2, dtype=torch.bfloat16), "got a Tensor .*BFloat16"),
+        "another device": (torch.ones(2, device="meta"), "got a Tensor .*meta"),
+    }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("check", [_check.array, _check.data])
+@pytest.mark.parametrize("name", lossy())
+def test_whose_meaning_an_array_would_drop_is_refused(check, name):
+    value, word = lossy()[name]
+    with pytest.raises(TypeError, match=rf"^X: expected .*({word})"):
+        check("X", value)
+
+
+def test_what_an_array_means_all_of_is_accepted(tmp_path):
+    torch = pytest.importorskip("torch")
+    np.save(tmp_path / "x.npy", np.arange(3.0))
+    for value in (
+        np.load(tmp_path / "x.npy", mmap_mode="r"),
+        [0, 1, 2],
+        (0.0, np.float32(1), np.int8(2)),
+        range(3),
+        torch.arange(3),
+        torch.arange(3.0),
+        list(torch.arange(3)),
+        np.arange(3, dtype=np.longdouble),
+        np.arange(6.0)[::2] / 2,
+    ):
+        np.testing.assert_array_equal(_check.array("X", value, ndim=1), [0, 1, 2])
+
+
+def test_numbers_beyond_float64_are_no_numbers():
+    with pytest.raises(ValueError, match=r"^X: expected finite numbers, got inf at index \(0,\)$"):
+        _check.array("X", np.array(["1e4000"]).astype(np.longdouble))
+    with pytest.raises(
+        TypeError, match=r"^X: expected an array of real numbers, got dtype object$"
+    ):
+        _check.array("X", [2**70])
+
+
+def test_missing_dates_are_noticed():
+    days = np.array(["2020-01-01", "NaT"], dtype="datetime64[D]")
+    assert _check.data("y", days[:1]).size == 1
+    with pytest.raises(ValueError, match=r"^y: expected finite numbers, got NaT at index \(1,\)$"):
+        _check.data("y", days)
+
+
+# -- frozen arrays --
+
+
+def test_frozen_is_a_copy_that_nobody_writes_into():
+    X = np.ones((3, 4))
+    for array in (X, X[:, ::2], X.T, np.asfortranarray(X), X.view()):
+        out = _check.frozen(array)
+        assert not np.shares_memory(out, X)
+        assert out.flags.c_contiguous
+        with pytest.raises(ValueError, match="read-only"):
+            out[0] = 2.0
+    hidden = X.view()
+    hidden.flags.writeable = False  # but X itself can be written into
+    assert not np.shares_memory(_check.frozen(hidden), X)
+
+
+def test_frozen_keeps_what_is_frozen_already(tmp_path):
+    X = np.ones((3, 4))
+    X.flags.writeable = False
+    assert _check.frozen(X) is X
+    assert np.shares_memory(_check.frozen(X[1:]), X)
+    assert not np.shares_memory(_check.frozen(X.T), X)  # not contiguous
+    np.save(tmp_path / "x.npy", X)
+    disk = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert _check.frozen(disk) is disk
+    writeable = np.load(tmp_path / "x.npy", mmap_mode="c")
+    assert not np.shares_memory(_check.frozen(writeable), writeable)
+    assert _check.frozen(np.frombuffer(b"12345678")).base is not None
+    assert not np.shares_memory(_check.frozen(np.frombuffer(bytearray(8))), np.ones(1))
+
+
+# -- what a caller's function gives --
+
+
+def test_answers_of_functions():
+    assert _check.answer("loss", [1, 2], (2,), "two thetas").tolist() == [1, 2]
+    sentence = "loss: expected shape (2,) of two thetas, got (1,)"
+    refuses(ValueError, sentence, _check.answer, "loss", [1.0], (2,), "two thetas")
+    for value in (None, "x", [1j, 2j], {1}):
+        with pytest.raises(TypeError, match=r"^loss: expected real numbers of two thetas, got dty"):
+            _check.answer("loss", value, (2,), "two thetas")
+
+
+def test_a_function_that_writes_into_its_arguments_is_refused():
+    def halve(theta):
+        theta /= 2
+        return theta
+
+    sentence = "gradient: expected a function that does not write into its arguments"
+    refuses(ValueError, sentence, _check.probed, "gradient", halve, np.ones(2))
+    refuses(TypeError, "gradient=3: expected a function", _check.probed, "gradient", 3)
+    with pytest.raises(ValueError, match=r"^invalid literal for int"):
+        _check.probed("gradient", lambda t: int("its own error"), np.ones(2))
+
+
+def test_sequences_and_scalars():
+    assert _check.sequence("boundaries", range(2)) == [0, 1]
+    for value in ("ab", b"ab", {1: 2}, 5, None):
+        refuses(
+            TypeError, f"boundaries={value!r}: expected a sequence", _check.sequence, "boundaries",
+            value,
+        )  # fmt: skip
+    for value in (1, 1.0, "a", None, np.float64(1), np.array(1.0), {1}):
+        assert _check.scalar(value)
+    for value in ([1], (), np.ones(1)):
+        assert not _check.scalar(value)
+
+
+def test_schedules():
+    assert _check.schedule("lr", np.cos) is np.cos
+    assert _check.schedule("lr", 2)(7.0) == 2.0
+    refuses(TypeError, "lr='hot': expected a finite number", _check.schedule, "lr", "hot")
+
+
 def test_data_of_any_type_must_exist_and_be_finite():
     assert _check.data("y", np.array(["cat", "dog"])).size == 2
     assert _check.data("y", np.array([1, 2], np.uint8)).dtype == np.uint8
@@ -158,6 +318,13 @@ def test_generator():
 def test_generator_of_the_wrong_type(value):
     sentence = f"rng={value!r}: expected an int >= 0, a numpy.random.Generator or None"
     refuses(TypeError, sentence, _check.generator, value)
+
+
+def test_integers_are_counted_exactly_by_floats():
+    assert _check.integer("steps", 2**53) == 2**53
+    sentence = f"steps={2**53 + 1}: expected an int in 1..{2**53}"
+    refuses(ValueError, sentence, _check.integer, "steps", 2**53 + 1)
+    assert _check.generator(10**40).random() == np.random.default_rng(10**40).random()
 
 
 def test_generator_refuses_a_negative_seed():

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgdlib import LeastSquares
+from sgdlib import LeastSquares, NoisyQuadratic, minibatch_sgd
 from sgdlib.controllers import NormTest, ReduceOnPlateau
 
 
@@ -189,3 +189,154 @@ def test_a_vanishing_gradient():
 def test_bad_input_of_the_norm_test(options, parts, message):
     with pytest.raises(ValueError, match=message):
         NormTest(**{"batch_size": 8, **options}).update(parts)
+
+
+# -- in a run --
+
+RNG = np.random.default_rng(4)
+X = RNG.normal(size=(60, 3))
+PROBLEM = LeastSquares(X, X @ [1.0, -2.0, 0.5] + RNG.normal(size=60))
+ZERO = np.zeros(3)
+
+
+@pytest.mark.parametrize("watched", [None, 7])
+def test_a_plateau_run_is_one_that_stops_after_each_epoch(watched):
+    """One run with a controller is many runs, each at the rate that the controller gave last."""
+    few = LeastSquares(PROBLEM.X[:7], PROBLEM.y[:7])
+    watch = None if watched is None else few.loss
+    options = {"batch_size": 4, "momentum": 0.5, "record": "epoch"}
+    controller = ReduceOnPlateau(0.3, patience=1, watch=watch)
+    trace = minibatch_sgd(PROBLEM, ZERO, lr=controller, epochs=12, rng=1, **options)
+
+    by_hand, rng = ReduceOnPlateau(0.3, patience=1), np.random.default_rng(1)
+    here, losses, rates = ZERO, [], [0.3]
+    for _ in range(12):
+        here = minibatch_sgd(PROBLEM, here, lr=by_hand.lr, epochs=1, rng=rng, **options)
+        losses.append(here.losses[-1])
+        rates.append(by_hand.update(losses[-1] if watch is None else watch(here.theta)))
+    np.testing.assert_array_equal(trace.theta, here.theta)
+    np.testing.assert_array_equal(trace.losses[1:], losses)
+    np.testing.assert_array_equal([*trace.lrs[:-1], controller.lr], rates)
+    assert trace.lrs[-1] == trace.lrs[-2]  # that of the last step
+    assert len(set(rates)) > 2
+
+
+def test_a_norm_test_run_is_the_usual_listing():
+    ours = NormTest(3, theta=0.5, maximum=60)
+    trace = minibatch_sgd(
+        PROBLEM, ZERO, lr=0.1, batch_size=ours, epochs=5, sampling="replacement", record=1,
+        keep_parameters=True, rng=2,
+    )  # fmt: skip
+    test, rng, theta, seen = NormTest(3, theta=0.5, maximum=60), np.random.default_rng(2), ZERO, 0
+    sizes, path = [], [ZERO]
+    while seen < 5 * 60:
+        sizes.append(test.batch_size)
+        each = PROBLEM.gradients(theta, rng.integers(0, 60, sizes[-1]))
+        theta = theta - 0.1 * each.mean(axis=0)
+        test.update(each)
+        path.append(theta)
+        seen += sizes[-1]
+    assert trace.batch_sizes[:-1].tolist() == sizes
+    np.testing.assert_allclose(trace.parameters, path, rtol=1e-10, atol=1e-12)
+    assert ours.batch_size == test.batch_size > 8
+    assert ours.ratio == pytest.approx(test.ratio)
+
+
+class Watcher:
+    """Notes what it is told, and moves nothing."""
+
+    lr, batch_size = 0.01, 8
+
+    def __init__(self, looks_at):
+        self.looks_at, self.seen = looks_at, []
+
+    def update(self, seen):
+        self.seen.append(np.copy(seen))
+
+
+def test_what_a_controller_is_told():
+    loss, gradients = Watcher("loss"), Watcher("gradients")
+    trace = minibatch_sgd(
+        PROBLEM,
+        ZERO,
+        lr=loss,
+        batch_size=gradients,
+        epochs=3,
+        record=5,
+        keep_parameters=True,
+        rng=0,
+    )
+    np.testing.assert_array_equal(loss.seen, trace.losses[1:])
+    assert {g.shape for g in gradients.seen} == {(8, 3)}  # 60 = 7 * 8 + 4: not the short ones
+    assert len(gradients.seen) == 3 * 7
+    both = Watcher("gradients")
+    minibatch_sgd(PROBLEM, ZERO, lr=both, batch_size=both, steps=4, rng=0)
+    assert len(both.seen) == 4  # told once, though it turns both knobs
+
+
+def test_a_run_that_diverges_tells_nothing_twice():
+    class Fast(Watcher):
+        lr = 30.0
+
+    for looks_at in ("loss", "gradients"):
+        controller = Fast(looks_at)
+        trace = minibatch_sgd(
+            PROBLEM, ZERO, lr=controller, batch_size=8, steps=900, record=4, on_divergence="freeze",
+            rng=0,
+        )  # fmt: skip
+        assert trace.diverged_at > 0
+        told = len(trace.losses) - 1 if looks_at == "loss" else trace.diverged_at
+        whole = told - trace.diverged_at // 8 if looks_at == "gradients" else told
+        assert len(controller.seen) == whole
+
+
+def test_a_batch_grows_to_all_that_there_is():
+    trace = minibatch_sgd(
+        PROBLEM, ZERO, lr=0.1, batch_size=NormTest(8, theta=0.01), epochs=4, record=1, rng=0
+    )
+    assert trace.batch_sizes[-1] == 60
+
+
+def test_a_controller_s_rate_is_that_of_the_steps():
+    class Halving(Watcher):
+        lr = 0.5
+
+        def update(self, loss):
+            self.lr /= 2
+
+    bowl = NoisyQuadratic([1.0], 0.0)
+    trace = minibatch_sgd(bowl, [1.0], lr=Halving("loss"), batch_size=1, steps=4, record=2)
+    assert trace.theta[0] == 0.5 * 0.5 * 0.75 * 0.75
+    assert trace.lrs.tolist() == [0.5, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"lr": NormTest(4)}, TypeError, "^lr=<.*NormTest.*>: expected a controller of lr$"),
+        (
+            {"batch_size": ReduceOnPlateau(0.1)},
+            TypeError,
+            "^batch_size=<.*ReduceOnPlateau.*>: expected a controller of batch_size$",
+        ),
+        (
+            {"lr": Watcher("theta")},
+            ValueError,
+            "^lr.looks_at=.theta.: expected one of ",
+        ),
+        (
+            {"lr": ReduceOnPlateau(0.1), "theta": np.zeros((2, 3))},
+            ValueError,
+            r"^lr: a controller looks at one run, expected theta of shape \(d,\), got \(2, 3\)$",
+        ),
+        (
+            {"batch_size": NormTest(4), "problem": NoisyQuadratic([1.0] * 3, 1.0)},
+            ValueError,
+            "^batch_size: this controller looks at examples, a population has none$",
+        ),
+    ],
+)
+def test_controllers_that_do_not_fit(change, error, message):
+    call = {"problem": PROBLEM, "theta": ZERO, "lr": 0.1, "batch_size": 4, "steps": 3} | change
+    with pytest.raises(error, match=message):
+        minibatch_sgd(call.pop("problem"), call.pop("theta"), **call)

@@ -41,6 +41,19 @@ def test_beside_each_saying_stands_what_is_the_case(book):
     assert "It is otherwise." in book.page("zlist")
 
 
+def test_a_link_in_a_trap_of_another_folder(book):
+    (book.folder / "part").mkdir()
+    book.write(
+        **{"part/three": PAGE.format("Third", "it is far").replace("It is", "{doc}`/two` is")}
+    )
+    text = "---\norphan: true\n---\n" + (book.folder / "part/three.md").read_text()
+    (book.folder / "part/three.md").write_text(text)
+    assert book.passes()
+    page = book.page("zlist").partition("it is far")[2]
+    assert 'href="two.html"' in page
+    assert 'href="../two.html"' not in page
+
+
 def test_a_changed_trap_changes_the_page_in_an_incremental_build(book):
     assert book.passes()
     book.write(one=PAGE.format("First", "epochs are short"))

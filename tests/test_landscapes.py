@@ -1,11 +1,13 @@
-"""The rugged landscape: its derivative, its minima and its basin against slow references."""
+"""Landscapes with known answers: wells, a saddle, and a rugged one against slow references."""
+
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgdlib.landscapes import Rugged
+from sgdlib.landscapes import DoubleWell, Rugged, Saddle
 
 amplitudes, periods = st.floats(0.01, 1), st.floats(0.3, 5)
 landscapes = st.builds(
@@ -93,6 +95,18 @@ def test_basin_is_where_descent_ends_at_the_center():
     np.testing.assert_array_equal(f.in_global_basin(start), arrived)
 
 
+def test_what_it_hands_out_may_be_written_into():
+    center = np.array([1.0, -2.0])
+    f = Rugged(1.0, dim=2, center=center)
+    center[:] = 0.0
+    for give in (f.minimizer, f.minima):
+        kept = give().copy()
+        give()[:] = 7.0
+        np.testing.assert_array_equal(give(), kept)
+    assert f.loss(f.minimizer()) == 0
+    np.testing.assert_array_equal(f.center, [1.0, -2.0])
+
+
 def test_noise_is_that_of_a_population():
     f, theta = Rugged(4.0, dim=2), np.tile([0.3, -0.8], (20_000, 1))
     noise = f.batch_gradient(theta, 16, rng=0) - f.gradient(theta)
@@ -115,3 +129,27 @@ def test_noise_is_that_of_a_population():
 def test_bad_input(options, message):
     with pytest.raises(ValueError, match=message):
         Rugged(**{"covariance": 1.0, **options})
+
+
+# -- the saddle and the two wells --
+
+
+def test_wells_and_saddle_in_closed_form():
+    well = DoubleWell(1.0)
+    assert (well.loss([0.0]), well.loss([1.0]), well.loss([-1.0])) == (0.25, 0.0, 0.0)
+    np.testing.assert_array_equal(
+        well.gradient([[-1.0], [0.0], [1.0], [2.0]]), [[0], [0], [0], [6]]
+    )
+    assert DoubleWell(1.0, tilt=0.1).loss([-1.0]) == pytest.approx(-0.1)
+    assert Saddle(1.0, stiffness=3.0, instability=2.0).loss([1.0, 1.0]) == 0.5
+
+
+def test_bad_saddles_and_wells():
+    with pytest.raises(ValueError, match=r"^stiffness=0\.0: expected a finite number > 0$"):
+        Saddle(1.0, stiffness=0)
+    with pytest.raises(ValueError, match=r"^instability=nan: expected a finite number > 0$"):
+        Saddle(1.0, instability=math.nan)
+    with pytest.raises(TypeError, match=r"^tilt='0': expected a finite number$"):
+        DoubleWell(1.0, tilt="0")
+    with pytest.raises(ValueError, match=r"^covariance: expected a number, shape \(1,\)"):
+        DoubleWell([1.0, 1.0])

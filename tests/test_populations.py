@@ -51,16 +51,6 @@ def test_quadratics_know_their_hessian_and_minimizer():
     assert bowl.loss([2.0, 1.0]) == pytest.approx(0.5 * np.array([1, 2]) @ H @ [1, 2])
 
 
-def test_wells_and_saddle_in_closed_form():
-    well = DoubleWell(1.0)
-    assert (well.loss([0.0]), well.loss([1.0]), well.loss([-1.0])) == (0.25, 0.0, 0.0)
-    np.testing.assert_array_equal(
-        well.gradient([[-1.0], [0.0], [1.0], [2.0]]), [[0], [0], [0], [6]]
-    )
-    assert DoubleWell(1.0, tilt=0.1).loss([-1.0]) == pytest.approx(-0.1)
-    assert Saddle(1.0, stiffness=3.0, instability=2.0).loss([1.0, 1.0]) == 0.5
-
-
 # -- the law of the noise: Normal(0, Sigma/B) --
 
 DRAWS = 40_000
@@ -135,6 +125,71 @@ def test_a_rounded_covariance_is_accepted():
         assert np.isfinite(noise).all()
 
 
+# -- what goes in and what comes out --
+
+
+def test_a_landscape_does_not_follow_the_caller_s_arrays():
+    hessian, center, covariance = H.copy(), np.array([1.0, -1.0]), SIGMA.copy()
+    bowl = NoisyQuadratic(hessian, covariance, center=center)
+    straight = np.array([2.0, 0.5])
+    diagonal, theta = NoisyQuadratic(straight, straight), np.array([0.3, 0.7])
+    before = [f(theta) for g in (bowl, diagonal) for f in (g.loss, g.gradient)]
+    for array in (hessian, center, covariance, straight):
+        array[:] = 99.0
+    after = [f(theta) for g in (bowl, diagonal) for f in (g.loss, g.gradient)]
+    for then, now in zip(before, after, strict=True):
+        np.testing.assert_array_equal(then, now)
+    np.testing.assert_array_equal(bowl.covariance, SIGMA)
+    np.testing.assert_array_equal(diagonal.covariance, np.diag([2.0, 0.5]))
+
+
+def test_what_a_landscape_hands_out_may_be_written_into():
+    bowl = NoisyQuadratic([1.0, 4.0], 1.0, center=[0.5, 0.5])
+    for give in (bowl.minimizer, bowl.hessian):
+        first = give()
+        kept = first.copy()
+        first += 0.5
+        np.testing.assert_array_equal(give(), kept)
+    assert bowl.loss([0.5, 0.5]) == 0
+    for array in (bowl.center, bowl.matrix, bowl.covariance):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1.0
+
+
+def test_a_gradient_is_not_the_caller_s_theta():
+    bowl, theta = (
+        Population(lambda t: t[..., 0], lambda t: t, dim=2, covariance=0.0),
+        np.ones((3, 2)),
+    )
+    for values in (bowl.gradient(theta), bowl.loss(theta), bowl.batch_gradient(theta, 1)):
+        values[:] = 7.0
+    np.testing.assert_array_equal(theta, 1.0)
+
+
+def test_functions_that_write_into_theta_are_refused():
+    def halve(theta):
+        theta /= 2
+        return theta
+
+    with pytest.raises(
+        ValueError, match=r"^gradient: expected a function that does not write into"
+    ):
+        Population(ripple, halve, dim=1, covariance=1.0)
+
+
+def test_a_saddle_has_no_minimizer():
+    with pytest.raises(
+        ArithmeticError, match=r"^no minimizer: the hessian has the negative curvatu"
+    ):
+        NoisyQuadratic([-1.0, 2.0], 1.0).minimizer()
+    with pytest.raises(ArithmeticError, match=r"negative curvature -1$"):
+        NoisyQuadratic([[0.0, 1.0], [1.0, 0.0]], 1.0).minimizer()
+    flat = NoisyQuadratic(
+        [0.0, 2.0], 1.0, center=[1.0, 1.0]
+    )  # a valley: the center is as low as any
+    np.testing.assert_array_equal(flat.minimizer(), 1.0)
+
+
 # -- bad input --
 
 
@@ -151,6 +206,8 @@ def zeros(theta):
     [
         ({"dim": 0}, ValueError, r"^dim=0: expected an int >= 1$"),
         ({"dim": 2.0}, TypeError, r"^dim=2\.0: expected an int >= 1$"),
+        ({"covariance": np.ma.array([1.0, 1.0])}, TypeError, r"^covariance: expected a plain arra"),
+        ({"loss": lambda t: [None, None]}, TypeError, r"^loss: expected real numbers of two thet"),
         ({"loss": 3.0}, TypeError, r"^loss=3\.0: expected a function$"),
         ({"gradient": None}, TypeError, r"^gradient=None: expected a function$"),
         ({"loss": zeros}, ValueError, r"^loss: expected shape \(2,\) of two thetas, got \(2, 2\)$"),
@@ -189,17 +246,6 @@ def test_bad_quadratics(hessian, center, sentence):
         NoisyQuadratic(hessian, 1.0, center=center)
 
 
-def test_bad_saddles_and_wells():
-    with pytest.raises(ValueError, match=r"^stiffness=0\.0: expected a finite number > 0$"):
-        Saddle(1.0, stiffness=0)
-    with pytest.raises(ValueError, match=r"^instability=nan: expected a finite number > 0$"):
-        Saddle(1.0, instability=math.nan)
-    with pytest.raises(TypeError, match=r"^tilt='0': expected a finite number$"):
-        DoubleWell(1.0, tilt="0")
-    with pytest.raises(ValueError, match=r"^covariance: expected a number, shape \(1,\)"):
-        DoubleWell([1.0, 1.0])
-
-
 @pytest.mark.parametrize(
     ("theta", "batch_size", "rng", "error", "sentence"),
     [
@@ -207,9 +253,16 @@ def test_bad_saddles_and_wells():
         ([0.0, np.nan], 1, 0, ValueError, r"^theta: expected finite numbers, got nan at index \(1"),
         ([0.0, 0.0], 0, 0, ValueError, r"^batch_size=0: expected an int >= 1$"),
         ([0.0, 0.0], 2.0, 0, TypeError, r"^batch_size=2\.0: expected an int >= 1$"),
+        (np.ma.zeros(2), 1, 0, TypeError, r"^theta: expected a plain array, got a MaskedArray"),
         ([0.0, 0.0], 1, "x", TypeError, r"^rng='x': expected an int >= 0, a numpy"),
     ],
 )
 def test_bad_arguments_of_a_batch_gradient(theta, batch_size, rng, error, sentence):
     with pytest.raises(error, match=sentence):
         LANDSCAPES["bowl"].batch_gradient(theta, batch_size, rng)
+
+
+@pytest.mark.parametrize("shape", [(3,), 2, (), [5, 2], None, (-1, 2), (2.0, 2)])
+def test_bad_shapes_of_noise(shape):
+    with pytest.raises((ValueError, TypeError), match=r"^shape=.*: expected "):
+        LANDSCAPES["bowl"].noise(shape, 0, 1)

@@ -230,3 +230,60 @@ def test_every_public_schedule_is_tested_here():
     }
     named = {name for name in public if name in globals()}
     assert {name for name in public if not name.startswith("_")} == named
+
+
+EVERY_KIND = [
+    constant(0.1),
+    step_decay(0.8),
+    inverse_time(1.0),
+    cosine(1.0, length=10),
+    warmup(0.4, length=2),
+    cyclical(0.0, 1.0, period=4),
+    one_cycle(1.0, length=10),
+    grow_batch(32),
+    join([1.0, 2.0], [5]),
+]
+
+
+@pytest.mark.parametrize("progress", [-1, math.nan, math.inf, "1", None, True, [1.0], np.ones(2)])
+@pytest.mark.parametrize("schedule", EVERY_KIND)
+def test_progress_is_a_number_from_zero_on(schedule, progress):
+    with pytest.raises(
+        (ValueError, TypeError), match=r"^progress=.*: expected a finite number >= 0$"
+    ):
+        schedule(progress)
+    assert schedule(np.float32(0.5)) == schedule(0.5)
+
+
+def test_schedules_that_leave_the_floats():
+    assert step_decay(1.0, factor=10.0)(1e6) == math.inf  # the driver refuses it as a rate
+    assert step_decay(1.0, every=1e-300)(1e300) == 0.0
+    assert inverse_time(1.0, power=1e3)(1e9) == 0.0
+    assert grow_batch(2, maximum=100)(1e9) == 100
+    with pytest.raises(
+        ValueError, match=r"^maximum=None: expected an int, the batch overflows at 1e"
+    ):
+        grow_batch(2)(1e9)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: join(None, []), r"^schedules=None: expected a sequence$"),
+        (lambda: join([0.1, 0.2], 5), r"^boundaries=5: expected a sequence$"),
+        (lambda: join([0.1, "x"], [5]), r"^schedules='x': expected a finite number$"),
+        (lambda: join([0.1, 0.2], ["5"]), r"^boundaries='5': expected a finite number$"),
+        (lambda: warmup("x", length=2), r"^then='x': expected a finite number$"),
+        (lambda: warmup(lambda p: None, length=2), r"^then\(2\)=None: expected a finite number$"),
+    ],
+)
+def test_schedules_of_schedules_name_what_is_wrong(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+def test_a_joined_list_is_not_followed():
+    parts, edges = [0.1, 0.2], [5.0]
+    both = join(parts, edges)
+    parts[1], edges[0] = 9.0, 99.0
+    assert (both(4), both(6)) == (0.1, 0.2)

@@ -80,10 +80,14 @@ def choice_from(name: str, values: Any) -> Choice:
         points = space(values.low, values.high, values.frames)
         return Choice(name, tuple(dict.fromkeys(float(f"{p:.3g}") for p in points)), values)
     if isinstance(values, str) or not hasattr(values, "__iter__"):
-        raise TypeError(f"{name}={values!r}: expected a list of values, a range or an interval")
+        raise TypeError(
+            f"{name}={_check.shown(values)}: expected a list of values, a range or an interval"
+        )
     values = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
     if len(values) < 2:
-        raise ValueError(f"{name}={values!r}: expected at least two values to choose from")
+        raise ValueError(
+            f"{name}={_check.shown(values)}: expected at least two values to choose from"
+        )
     if name == "seed" and not all(isinstance(v, int) for v in values):
-        raise TypeError(f"seed={values!r}: expected ints")
+        raise TypeError(f"seed={_check.shown(values)}: expected ints")
     return Choice(name, values)

@@ -90,10 +90,10 @@ def claim(
     sgdlib.book.claims.ClaimError: the mean of a fair die is 7/2: measured 3.2, expected 3.5, ...
     """
     if not isinstance(text, str) or not text.strip():
-        raise ClaimError(f"text={text!r}: expected a statement in words")
+        raise ClaimError(f"text={_check.shown(text)}: expected a statement in words")
     for name, words in (("theory", theory), ("coarse", coarse)):
         if words is not None and (not isinstance(words, str) or not words.strip()):
-            raise ClaimError(f"{text}: {name}={words!r}: expected words")
+            raise ClaimError(f"{text}: {name}={_check.shown(words)}: expected words")
     values = {
         "measured": measured, "expected": expected, "rel_tol": rel_tol, "abs_tol": abs_tol,
         "stderr": stderr, "sigmas": sigmas, "below": below, "above": above, "scale": scale,
@@ -155,7 +155,7 @@ def quote(
         If the name is empty, a number is not finite, or both tolerances are given.
     """
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"name={name!r}: expected a name for the number")
+        raise ValueError(f"name={_check.shown(name)}: expected a name for the number")
     if stderr is not None and rel_tol is not None:
         raise ValueError(f"stderr={stderr}, rel_tol={rel_tol}: give one of them, not both")
     if isinstance(value, int):
@@ -174,12 +174,14 @@ def quote(
 def _scalar(name: str, value: Any) -> float:
     """Return one number as a float; a 0-dimensional array or tensor counts as one."""
     try:
+        if hasattr(value, "mask"):
+            raise TypeError
         value = value.item() if hasattr(value, "item") else value
-        if isinstance(value, str):
+        if isinstance(value, str | bytes):
             raise TypeError
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}={value!r}: expected one number") from None
+        raise TypeError(f"{name}={_check.shown(value)}: expected one number") from None
 
 
 def _finite(text: str, name: str, value: Any) -> float:

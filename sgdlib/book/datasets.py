@@ -60,7 +60,7 @@ def load_airfoil(
     ((1503, 5), (1503,))
     """
     table = _airfoil()
-    if standardize:
+    if _check.flag("standardize", standardize):
         table = (table - table.mean(axis=0)) / table.std(axis=0)
     n = len(table) if n is None else _check.integer("n", n, high=len(table))
     return table[:n, :5].copy(), table[:n, 5].copy()

@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from sgdlib import _check
 from sgdlib.book._svg import PAPER, inline_svg
 
 COLORS = ("#2e8aee", "#da6b07", "#4f804f", "#bb379d", "#8739ff", "#c27995")
@@ -104,7 +105,9 @@ def show(fig: Figure, *, alt: str, caption: str = "", name: str | None = None) -
 def described(alt: str) -> str:
     """Return `alt` if it can stand for a figure, or raise ValueError."""
     if not isinstance(alt, str) or len(alt.strip()) < 20:
-        raise ValueError(f"alt={alt!r}: expected a sentence that says what the figure shows")
+        raise ValueError(
+            f"alt={_check.shown(alt)}: expected a sentence that says what the figure shows"
+        )
     return alt
 
 
@@ -121,8 +124,9 @@ def draw_svg(fig: Figure, alt: str, prefix: str | None = None) -> str:
 def anchor(name: str) -> str:
     """Return `name` if it can be an anchor, or raise ValueError."""
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        shown = _check.shown(name)
         raise ValueError(
-            f"name={name!r}: expected lower-case letters, digits and hyphens, such as 'fig-bowl'"
+            f"name={shown}: expected lower-case letters, digits and hyphens, such as 'fig-bowl'"
         )
     return name
 

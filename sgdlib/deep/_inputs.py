@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-
 import torch
 
 from sgdlib import _check
-from sgdlib.deep._data import check_data
-from sgdlib.deep.accumulation import PRECISIONS, check_losses, forward
-from sgdlib.deep.evaluation import is_classification
+from sgdlib.deep.optim import PlainSGD
+
+
+def named_device(device: torch.device | str) -> torch.device:
+    """Return the device of this name, or raise; it need not be there."""
+    wanted = f"device={_check.shown(device)}: expected a device such as 'cpu' or 'cuda'"
+    if not isinstance(device, torch.device | str):
+        raise TypeError(wanted)
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(wanted) from None
 
 
 def find_device(device: torch.device | str | None) -> torch.device:
     """Return the device asked for, or a GPU if there is one; raise if it is not there."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device={device!r}: expected a device such as 'cpu' or 'cuda'") from None
+    found = named_device(device)
     absent = {
         "cuda": (found.index or 0) >= torch.cuda.device_count(),
         "mps": not torch.backends.mps.is_available(),
@@ -34,26 +36,30 @@ def find_device(device: torch.device | str | None) -> torch.device:
     return found
 
 
-def check_options(
-    *, epochs, lr, optimizer, validation, patience, micro_batch_size, clip, precision
-) -> None:
-    """Raise unless every option of `train` is within its range."""
-    _check.integer("epochs", epochs)
-    _check.option("precision", precision, PRECISIONS)
-    if lr is None and optimizer is None:
-        raise ValueError("lr=None: expected a learning rate, or optimizer=")
-    if lr is not None and not callable(lr):
-        _check.number("lr", lr, at_least=0)
-    if micro_batch_size is not None:
-        _check.integer("micro_batch_size", micro_batch_size)
-    if clip is not None:
-        _check.number("clip", clip, above=0)
-    if validation is not None:
-        check_data("validation", validation)
-    if patience is not None:
-        _check.integer("patience", patience)
-        if validation is None:
-            raise ValueError(f"patience={patience}: expected validation= data to watch")
+def check_optimizer(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> None:
+    """Raise unless what `optimizer` moves are parameters of `model`, and one of them is trained."""
+    groups, names = getattr(optimizer, "param_groups", None), ("step", "zero_grad", "state_dict")
+    if groups is None or not all(callable(getattr(optimizer, name, None)) for name in names):
+        shown = _check.shown(optimizer)
+        raise TypeError(
+            f"optimizer={shown}: expected a torch optimizer over the model's parameters"
+        )
+    name = type(optimizer).__name__
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise TypeError(f"optimizer: expected one whose step needs no closure, got {name}")
+    of_model = {id(p) for p in model.parameters()}
+    moved = [p for group in groups for p in group["params"]]
+    foreign = sum(id(p) not in of_model for p in moved)
+    if foreign:
+        raise ValueError(
+            f"optimizer: expected parameters of the model, got {name} over {foreign} of "
+            f"{len(moved)} tensors that are not (the optimizer of another model, or of a copy?)"
+        )
+    if not any(p.requires_grad for p in moved):
+        raise ValueError(
+            f"optimizer: expected a parameter that asks for a gradient, got {name} over "
+            f"{len(moved)} that do not"
+        )
 
 
 def check_capture(capture: bool, device: torch.device, optimizer) -> None:
@@ -62,48 +68,9 @@ def check_capture(capture: bool, device: torch.device, optimizer) -> None:
         return
     if device.type != "cuda":
         raise ValueError(f"capture=True: expected a CUDA device, got device='{device}'")
-    if optimizer is not None:
+    plain = optimizer is None or isinstance(optimizer, PlainSGD)
+    if not plain and not all(group.get("capturable") for group in optimizer.param_groups):
         raise ValueError(
-            f"capture=True: expected optimizer=None (plain SGD), got {type(optimizer).__name__}, "
-            "whose state a graph cannot start from zero"
-        )
-
-
-def check_checkpoint(path, every) -> Path | None:
-    """Return the checkpoint's path, or raise if its folder is not there."""
-    if path is None:
-        if every is not None:
-            raise ValueError(f"checkpoint_every={every}: expected checkpoint= as well")
-        return None
-    if every is not None:
-        _check.integer("checkpoint_every", every)
-    path = Path(path)
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"checkpoint={str(path)!r}: expected a folder that exists and is writable")
-    return path
-
-
-def check_fit(model, loss, data: dict[str, Sequence[torch.Tensor] | None], precision: str) -> None:
-    """Try model and loss on one example; raise if labels lie outside the model's classes."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            for name, (x, *targets) in ((k, v) for k, v in data.items() if v):
-                outputs = forward(model, x[:1], precision)
-                if is_classification(outputs, targets):
-                    _check_labels(f"{name}[1]", targets[0], outputs.shape[1])
-                check_losses(loss(outputs, *(t[:1] for t in targets)), (1,))
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
-def _check_labels(name, labels, classes):
-    wrong = ((labels < 0) | (labels >= classes)).nonzero()
-    if len(wrong):
-        i = wrong[0].item()
-        raise ValueError(
-            f"{name}: expected labels in 0..{classes - 1}, the model's {classes} outputs, "
-            f"got {labels[i].item()} at index {i}"
+            "capture=True: expected optimizer=None (plain SGD) or a torch optimizer made with "
+            f"capturable=True, got {type(optimizer).__name__} without"
         )

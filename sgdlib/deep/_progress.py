@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _PATIENCE_SECONDS = 2.0
-# Set in the kernels of notebooks that are open before someone; a kernel that merely executes a
-# notebook from end to end, to build or to check it, has none of them.
+# Set in the kernels of notebooks that are open before someone, and inherited by what is started
+# from there. A program that executes a notebook from end to end, to build or to check it, tells the
+# kernel that nobody is there to answer questions.
 _OPEN_NOTEBOOK = ("JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "VSCODE_PID")
 
 
@@ -18,13 +19,14 @@ def someone_looks() -> bool:
     if sys.stderr is not None and sys.stderr.isatty():
         return True
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    in_kernel = getattr(shell, "kernel", None) is not None
-    return in_kernel and any(name in os.environ for name in _OPEN_NOTEBOOK)
+    kernel = getattr(ipython and ipython.get_ipython(), "kernel", None)
+    if kernel is None or not getattr(kernel, "_allow_stdin", True) or os.environ.get("BOOK_BUILD"):
+        return False
+    return any(name in os.environ for name in _OPEN_NOTEBOOK)
 
 
 @contextmanager
-def progress_bar(show: bool | None, examples: int) -> Iterator[Callable[[int], object]]:
+def progress_bar(show: bool | None, examples: int | None) -> Iterator[Callable[[int], object]]:
     """Yield a function that is told how many of the examples are done.
 
     `show` None means: where someone looks, and after two seconds.

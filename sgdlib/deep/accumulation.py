@@ -11,35 +11,24 @@ pieces instead is right only if all pieces are equally long.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 
 import torch
 
 from sgdlib import _check
-
-PRECISIONS = ("float32", "bf16")
-
-Loss = Callable[..., torch.Tensor]
-
-
-def forward(model: torch.nn.Module, x: torch.Tensor, precision: str) -> torch.Tensor:
-    """Return ``model(x)``; with ``precision="bf16"`` computed under autocast, given in float32."""
-    if precision == "float32":
-        return model(x)
-    _check.option("precision", precision, PRECISIONS)
-    # Without autocast's cache of cast weights: inside someone else's autocast it outlives the step,
-    # and the next step, or a recorded one, would compute with the weights of this one.
-    with torch.autocast(x.device.type, dtype=torch.bfloat16, cache_enabled=False):
-        return model(x).float()
-
-
-def check_losses(losses: torch.Tensor, shape: tuple[int, ...]) -> None:
-    """Raise unless `losses` has shape (B,): one loss per example."""
-    if losses.shape != shape:
-        raise ValueError(
-            f"loss: expected one loss per example, shape {tuple(shape)}, got "
-            f"{tuple(losses.shape)}; torch's losses give that with reduction='none'"
-        )
+from sgdlib.deep._as_found import gradients_as_found
+from sgdlib.deep._fit import check_fit
+from sgdlib.deep._losses import (
+    PRECISIONS,
+    Loss,
+    check_gradient,
+    check_loss,
+    check_losses,
+    forward,
+)
+from sgdlib.deep._models import check_model, trained_parameters, with_loss
+from sgdlib.deep._tensors import check_tensors
 
 
 def accumulate_gradients(
@@ -56,7 +45,8 @@ def accumulate_gradients(
     Parameters
     ----------
     model
-        Any module; its parameters' `grad` is added to, not overwritten.
+        Any module; its parameters' `grad` is added to, not overwritten, and left alone if something
+        fails.
     loss
         Function of the model's output and the targets that returns one loss per example.
     batch
@@ -98,33 +88,92 @@ def accumulate_gradients(
     >>> round(gradient() - gradient(micro_batch_size=[1, 3, 1]), 5)
     0.0
     """
-    x, *targets = batch
+    check_model(model)
+    trained_parameters(model)
+    check_loss(loss)
+    trained = trained_parameters(with_loss(model, loss))
+    _check.option("precision", precision, PRECISIONS)
+    if not isinstance(batch, Sequence):
+        raise TypeError(f"batch: expected tensors, such as (x, y), got {type(batch).__name__}")
+    check_tensors("batch", batch)
+    x = batch[0]
     if weights is None:
-        dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
-        weights = torch.full((len(x),), 1 / len(x), dtype=dtype, device=x.device)
-    elif weights.shape != x.shape[:1]:
-        raise ValueError(f"weights: expected shape ({len(x)},), got {tuple(weights.shape)}")
+        weights = equal_weights(x)
+    else:
+        check_weights(weights, x)
+    if micro_batch_size is not None:
+        micro_batch_size = _check_sizes(micro_batch_size, len(x))
+    try:
+        with gradients_as_found(trained):  # so that a failure leaves none of a part of the batch
+            losses = accumulate(
+                model, loss, batch, weights, micro_batch_size=micro_batch_size, precision=precision
+            )
+            gradients = [p.grad for p in trained]
+    except (RuntimeError, IndexError, TypeError):
+        if not (x.is_cuda and torch.cuda.is_current_stream_capturing()):
+            check_fit("batch", model, loss, batch, precision, train=True)  # says it in one sentence
+        raise
+    for p, gradient in zip(trained, gradients, strict=True):
+        if p.grad is None:
+            p.grad = gradient
+        elif gradient is not None:
+            p.grad.add_(gradient)
+    return losses
+
+
+def equal_weights(x: torch.Tensor) -> torch.Tensor:
+    """Return a weight 1/B for each of B rows, beside them and in their precision."""
+    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return torch.full((len(x),), 1 / len(x), dtype=dtype, device=x.device)
+
+
+def accumulate(
+    model: torch.nn.Module,
+    loss: Loss,
+    batch: Sequence[torch.Tensor],
+    weights: torch.Tensor,
+    *,
+    micro_batch_size: int | Sequence[int] | None = None,
+    precision: str = "float32",
+) -> torch.Tensor:
+    """Do what `accumulate_gradients` does with arguments that have been checked before."""
     if micro_batch_size is None:
-        losses = loss(forward(model, x, precision), *targets)
-        check_losses(losses, weights.shape)
+        x, *targets = batch
+        outputs = forward(model, x, precision)
+        losses = loss(outputs, *targets)
+        check_losses(losses, len(x), outputs, targets)
+        check_gradient(losses)
+        del outputs  # not held through the backward pass
         losses.backward(weights)
         return losses.detach()
-    pieces = _split((*batch, weights), micro_batch_size)
-    return torch.cat(
-        [accumulate_gradients(model, loss, b, w, precision=precision) for *b, w in pieces]
-    )
+    pieces = zip(*(t.split(micro_batch_size) for t in (*batch, weights)), strict=True)
+    return torch.cat([accumulate(model, loss, b, w, precision=precision) for *b, w in pieces])
 
 
-def _split(tensors, micro_batch_size):
-    """Cut tensors of B rows into micro-batches of the given size or sizes."""
-    size = len(tensors[0])
-    if isinstance(micro_batch_size, Sequence):
-        sizes = [_check.integer("micro_batch_size", s) for s in micro_batch_size]
-        if sum(sizes) != size:
-            raise ValueError(
-                f"micro_batch_size={list(sizes)}: expected sizes that add up to {size}, "
-                f"got {sum(sizes)}"
-            )
-        return zip(*(t.split(sizes) for t in tensors), strict=True)
-    micro_batch_size = _check.integer("micro_batch_size", micro_batch_size)
-    return zip(*(t.split(micro_batch_size) for t in tensors), strict=True)
+def check_weights(weights, x):
+    """Raise unless there is a finite weight for each example, beside it."""
+    if not isinstance(weights, torch.Tensor):
+        raise TypeError(f"weights: expected a torch.Tensor, got {type(weights).__name__}")
+    if weights.shape != x.shape[:1]:
+        raise ValueError(f"weights: expected shape ({len(x)},), got {tuple(weights.shape)}")
+    if weights.is_complex():
+        raise TypeError(f"weights: expected real numbers, got {weights.dtype}")
+    if weights.device != x.device:
+        raise ValueError(f"weights: expected a tensor on {x.device}, got {weights.device}")
+    if weights.is_cuda and torch.cuda.is_current_stream_capturing():
+        return  # a step that is being recorded must not wait for the numbers
+    if not torch.isfinite(weights).all():
+        i = int((~torch.isfinite(weights)).nonzero()[0])
+        raise ValueError(f"weights: expected finite numbers, got {weights[i].item()} at index {i}")
+
+
+def _check_sizes(micro_batch_size, count):
+    """Return the size of micro-batches, or the sizes of all of them if they add up."""
+    if not isinstance(micro_batch_size, Sequence):
+        return _check.integer("micro_batch_size", micro_batch_size, high=sys.maxsize)
+    sizes = [_check.integer("micro_batch_size", s) for s in micro_batch_size]
+    if sum(sizes) != count:
+        raise ValueError(
+            f"micro_batch_size={sizes}: expected sizes that add up to {count}, got {sum(sizes)}"
+        )
+    return sizes

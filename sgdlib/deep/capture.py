@@ -12,8 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch.utils._pytree import tree_leaves
 
-Step = Callable[[Sequence[torch.Tensor], torch.Tensor], torch.Tensor]
+from sgdlib import _check
+from sgdlib.deep._as_found import random_numbers, tensors_as_found
+from sgdlib.deep._models import check_model
+
+StepFunction = Callable[[Sequence[torch.Tensor], torch.Tensor], torch.Tensor]
 
 _MOST_SHAPES = 8
 _WARMUP_STEPS = 3
@@ -23,7 +28,7 @@ class CapturedSteps:
     """A step function that does what `step` does, by replaying it.
 
     Each batch size is recorded when it first comes, up to eight of them; further ones run as they
-    are. The warmup that recording needs leaves the model as it was.
+    are. The warmup that recording needs leaves model and optimizer as they were.
 
     Parameters
     ----------
@@ -34,6 +39,9 @@ class CapturedSteps:
         tensor of weights, given again, is taken to be unchanged.
     model
         The model that it trains, on a CUDA device.
+    optimizer
+        The one it uses: its learning rates become tensors, and where it keeps a state the first
+        step runs as it is, to make that. None: the step sees to all this.
 
     Raises
     ------
@@ -45,17 +53,37 @@ class CapturedSteps:
     Used in the chapter *GPU training*.
     """
 
-    def __init__(self, step: Step, model: torch.nn.Module):
-        self._step, self._model = step, model
+    def __init__(
+        self,
+        step: StepFunction,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+    ):
+        self._step = _check.function("step", step)
+        if model is not None:
+            check_model(model)
+        if optimizer is not None and not hasattr(optimizer, "param_groups"):
+            raise TypeError(
+                f"optimizer={_check.shown(optimizer)}: expected a torch optimizer or None"
+            )
+        self._model, self._optimizer = model, optimizer
+        self._stateless = not hasattr(optimizer, "state")
         self._recorded: dict[tuple, _Recorded] = {}
 
     def __call__(self, batch: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
         """Make one step and return its losses."""
         shapes = tuple(t.shape for t in batch)
         if shapes not in self._recorded:
+            if not self._stateless and not self._optimizer.state:
+                self._stateless = True  # or it has none after this either
+                return self._step(batch, weights)
             if len(self._recorded) >= _MOST_SHAPES:
                 return self._step(batch, weights)
-            self._recorded[shapes] = _Recorded(self._step, self._model, batch, weights)
+            for group in getattr(self._optimizer, "param_groups", ()):
+                if not isinstance(group["lr"], torch.Tensor):
+                    group["lr"] = torch.tensor(group["lr"], device=weights.device)
+            with _state_put_back(self._optimizer):
+                self._recorded[shapes] = _Recorded(self._step, self._model, batch, weights)
         return self._recorded[shapes].replay(batch, weights)
 
 
@@ -105,12 +133,18 @@ def put_back(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
 
     Buffers that a checkpoint leaves out are put back too.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    kept = [t.detach().clone() for t in tensors]
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for t, old in zip(tensors, kept, strict=True):
-                    t.copy_(old)
+    with tensors_as_found(model), random_numbers(device):
+        yield
+
+
+@contextmanager
+def _state_put_back(optimizer) -> Iterator[None]:
+    """Undo, in place, what the block does to the state of an optimizer, if it keeps one."""
+    leaves = tree_leaves(list(getattr(optimizer, "state", {}).values()))
+    kept = [(t, t.detach().clone()) for t in leaves if isinstance(t, torch.Tensor)]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for t, old in kept:
+                t.copy_(old)

@@ -7,15 +7,23 @@ nothing but such products.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from sgdlib import _check
-from sgdlib.deep import _inputs
-from sgdlib.deep.accumulation import Loss, check_losses
+from sgdlib.deep._as_found import buffers_as_found, evaluating, random_numbers
+from sgdlib.deep._fit import check_fit
+from sgdlib.deep._losses import Loss, check_losses
+from sgdlib.deep._models import check_model, check_shaped, trained_parameters
+from sgdlib.deep._second_derivatives import check_second_derivatives, differentiable_twice
+from sgdlib.deep._tensors import check_data
+
+_RESTARTS = 300
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class HessianEigenvalues:
     Attributes
     ----------
     eigenvalues
-        (k,) largest eigenvalues: the most positive ones, not the largest in magnitude.
+        (k,) largest eigenvalues: the most positive ones, not the largest in magnitude; one that is
+        repeated in H is repeated here.
     residuals
         (k,) norms ``|H v - lambda v|`` for the unit eigenvectors found.
     eigenvectors
@@ -34,7 +43,8 @@ class HessianEigenvalues:
     products
         Number of Hessian-vector products used.
     converged
-        Whether every residual is below the tolerance.
+        Whether every residual is at most `tol` times the scale of H, and a search in what is
+        orthogonal to the eigenvectors found no further eigenvalue above the last of these.
     """
 
     eigenvalues: np.ndarray
@@ -45,7 +55,7 @@ class HessianEigenvalues:
 
 
 def hessian_product(
-    model: torch.nn.Module,
+    model: nn.Module,
     loss: Loss,
     data: Sequence[torch.Tensor],
     vector: torch.Tensor,
@@ -62,25 +72,44 @@ def hessian_product(
     loss
         Function of outputs and targets that returns one loss per example.
     data
-        Inputs and targets, on the model's device.
+        Inputs and targets; moved to the model's device.
     vector
         (P,), P being the number of parameters that ask for a gradient.
     batch_size
         Examples differentiated at once: bounds the memory, does not change the result.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For bad arguments or data, or a layer that cannot be differentiated twice, by its name.
+
     Notes
     -----
-    Pearlmutter (1994). Used in the chapter *Flat minima and implicit regularization*.
+    Pearlmutter (1994). Attention and recurrent layers run by kernels that have second derivatives.
+    Used in the chapter *Flat minima and implicit regularization*.
     """
-    parameters = _trained(model)
+    parameters, data = _check_inputs(model, loss, data)
+    batch_size = _check.integer("batch_size", batch_size, high=sys.maxsize)
+    count = sum(p.numel() for p in parameters)
+    if not isinstance(vector, torch.Tensor) or not vector.is_floating_point():
+        got = vector.dtype if isinstance(vector, torch.Tensor) else type(vector).__name__
+        raise TypeError(f"vector: expected a torch.Tensor of floating-point numbers, got {got}")
+    if vector.shape != (count,):
+        raise ValueError(f"vector: expected shape ({count},), got {tuple(vector.shape)}")
+    vector = vector.to(parameters[0].device)
+    if not torch.isfinite(vector).all():
+        raise ValueError("vector: expected finite numbers")
+    with buffers_as_found(model), differentiable_twice(model):
+        return _product(model, loss, data, parameters, vector, batch_size)
+
+
+def _product(model, loss, data, parameters, vector, batch_size):
     sizes = [p.numel() for p in parameters]
-    if vector.shape != (sum(sizes),):
-        raise ValueError(f"vector: expected shape ({sum(sizes)},), got {tuple(vector.shape)}")
     directions = [v.view_as(p) for v, p in zip(vector.split(sizes), parameters, strict=True)]
     product = torch.zeros_like(vector)
     for part in zip(*(t.split(batch_size) for t in data), strict=True):
         losses = loss(model(part[0]), *part[1:])
-        check_losses(losses, (len(part[0]),))
+        check_losses(losses, len(part[0]))
         mean = losses.sum() / len(data[0])
         gradients = torch.autograd.grad(mean, parameters, create_graph=True, materialize_grads=True)
         along = sum((g * v).sum() for g, v in zip(gradients, directions, strict=True))
@@ -91,12 +120,19 @@ def hessian_product(
     return product
 
 
-def _trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """Return the parameters that ask for a gradient; a frozen layer has none."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError("model: expected parameters that ask for a gradient, got none")
-    return parameters
+def _check_inputs(model, loss, data):
+    """Return the parameters that are asked about, and the data beside them, or raise."""
+    check_model(model)
+    check_shaped(model)
+    parameters = trained_parameters(model)
+    if any(p.is_complex() for p in parameters):
+        raise TypeError("model: expected real parameters, got complex ones")
+    data = check_data("data", data)
+    check_fit("data", model, loss, data)
+    data = [t.to(parameters[0].device) for t in data]
+    with differentiable_twice(model):
+        check_second_derivatives(model, loss, data, parameters)
+    return parameters, data
 
 
 def hessian_eigenvalues(
@@ -118,22 +154,27 @@ def hessian_eigenvalues(
     k
         How many, at most the number of parameters.
     tol
-        Relative accuracy asked of each eigenvalue.
+        How far an eigenvalue may be from one of H: at most `tol` times the scale of H, which is the
+        larger of the largest eigenvalue found, in absolute value, and the root mean square of all
+        (estimated).
     rng
         Seed or Generator for the start vector; the result depends on it to `tol` only.
 
     Raises
     ------
     ValueError, TypeError
-        For bad arguments or data.
+        For bad arguments or data, or a layer that cannot be differentiated twice, by its name.
     ArithmeticError
-        If two evaluations of the same product differ: something in the model is random.
+        If two evaluations of the same product differ: something in the model is random. If a
+        product is not finite.
 
     Notes
     -----
     Lanczos iteration with restarts (ARPACK), asking for the algebraically largest end of the
-    spectrum; power iteration would return the largest in magnitude, which may be negative. Used in
-    the chapter *Flat minima and implicit regularization*.
+    spectrum; power iteration would return the largest in magnitude, which may be negative. Of a
+    repeated eigenvalue one start shows one eigenvector, so with k > 1 the search is repeated from
+    new starts orthogonal to what was found, until nothing larger comes up. Used in the chapter
+    *Flat minima and implicit regularization*.
 
     Examples
     --------
@@ -144,52 +185,103 @@ def hessian_eigenvalues(
     >>> found.eigenvalues.round(4), found.converged
     (array([4.5]), True)
     """
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
-    _inputs.check_data("data", data)
+    parameters, data = _check_inputs(model, loss, data)
     tol = _check.number("tol", tol, above=0, below=1)
-    batch_size = _check.integer("batch_size", batch_size)
-    parameters = _trained(model)
+    batch_size = _check.integer("batch_size", batch_size, high=sys.maxsize)
     count = sum(p.numel() for p in parameters)
     k = _check.integer("k", k, high=count)
+    rng = _check.generator(rng)
     device, dtype = parameters[0].device, parameters[0].dtype
-    data = [t.to(device) for t in data]
     products = 0
 
-    def times(v):
+    def times(v: np.ndarray) -> np.ndarray:
         nonlocal products
         products += 1
-        vector = torch.as_tensor(np.asarray(v).reshape(-1), dtype=dtype, device=device)
-        result = hessian_product(model, loss, data, vector, batch_size=batch_size)
+        vector = torch.as_tensor(v, dtype=dtype, device=device)
+        result = _product(model, loss, data, parameters, vector, batch_size)
         return result.double().cpu().numpy()
 
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        start = _check.generator(rng).standard_normal(count)
+    with (
+        evaluating(model),
+        buffers_as_found(model),
+        random_numbers(device),
+        differentiable_twice(model),
+    ):
+        start = rng.standard_normal(count)
         first, again = times(start), times(start)
+        if not np.isfinite(first).all():
+            raise ArithmeticError("a Hessian product is not finite: are the parameters large?")
         if not np.allclose(first, again, rtol=1e-3, atol=1e-5 * np.abs(first).max()):
             raise ArithmeticError(
                 "two evaluations of the same Hessian product differ: is something in the model "
                 "random (dropout)?"
             )
-        if count <= max(20, 2 * k + 1):  # too few for Lanczos: the matrix itself
-            matrix = np.array([times(e) for e in np.eye(count)])
-            values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-            values, vectors = values[-k:], vectors[:, -k:]
-        elif not first.any():  # of a random vector: there is no curvature at all
-            values, vectors = np.zeros(k), np.eye(count)[:, :k]
+        scale = float(np.linalg.norm(first) / np.linalg.norm(start))  # root mean square eigenvalue
+        if count <= max(20, 2 * k + 1) or not scale:  # too few for Lanczos, or nothing to find
+            vectors, complete = np.eye(count)[:, : count if scale else k], True
         else:
-            operator = LinearOperator((count, count), matvec=times, dtype=np.float64)
-            values, vectors = eigsh(operator, k=k, which="LA", tol=tol / 10, v0=start)
-        order = np.argsort(values)[::-1]
-        values, vectors = values[order], vectors[:, order].T
-        residuals = np.array(
-            [np.linalg.norm(times(v) - x * v) for x, v in zip(values, vectors, strict=True)]
-        )
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    scale = max(np.abs(values).max(), np.finfo(float).tiny)
-    converged = bool((residuals <= np.sqrt(tol) * scale).all())
-    return HessianEigenvalues(values, residuals, vectors, products, converged)
+            vectors, complete = _largest(times, k, scale=scale, tol=tol, start=start, rng=rng)
+        # the best eigenvectors within what was found (Rayleigh, Ritz)
+        images = np.array([times(v) for v in vectors.T]).T
+        within = vectors.T @ images
+        values, mix = np.linalg.eigh((within + within.T) / 2)
+        values, mix = values[::-1][:k], mix[:, ::-1][:, :k]
+        vectors, images = vectors @ mix, images @ mix
+    residuals = np.linalg.norm(images - values * vectors, axis=0)
+    scale = max(np.abs(values).max(), scale)
+    converged = complete and bool((residuals <= tol * scale).all())
+    return HessianEigenvalues(values, residuals, vectors.T, products, converged)
+
+
+def _largest(
+    times: Callable[[np.ndarray], np.ndarray],
+    k: int,
+    *,
+    scale: float,
+    tol: float,
+    start: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, bool]:
+    """Return orthonormal columns that hold the k largest eigenvectors, and whether that is sure."""
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    count = len(start)
+
+    def search(k, start, found, shift):
+        """Return the k largest in what is orthogonal to `found`, of H + shift."""
+
+        def apart(v):
+            return v - found @ (found.T @ v)
+
+        def shifted(v):
+            v = apart(v.reshape(-1))
+            return apart(times(v) + shift * v)
+
+        operator = LinearOperator((count, count), matvec=shifted, dtype=np.float64)
+        options = {"which": "LA", "tol": tol / 10, "maxiter": _RESTARTS}
+        values, vectors = eigsh(operator, k=k, v0=apart(start), **options)
+        return values - shift, vectors
+
+    # ARPACK stops when a residual is small beside the eigenvalue: not where it should, if that is
+    # nearly 0. Then, and where what was found is 0 in the rest, a shift makes the largest positive.
+    found, shift = np.empty((count, 0)), 2 * scale
+    try:
+        values, found = search(k, start, found, 0.0)
+    except ArpackNoConvergence:
+        try:
+            values, found = search(k, start, found, shift)
+        except ArpackNoConvergence as error:
+            raise ArithmeticError(
+                f"the {k} largest eigenvalues could not be told from the next ones within "
+                f"{_RESTARTS} restarts of Lanczos iteration; expected a larger tol than {tol:g}"
+            ) from error
+    while k > 1 or values.max() < scale / 10:
+        found, _ = np.linalg.qr(found)
+        try:
+            more, vectors = search(1, rng.standard_normal(count), found, shift)
+        except ArpackNoConvergence:
+            return found, False
+        if more[0] <= np.sort(values)[-k] + tol * scale:
+            break
+        values, found = np.append(values, more), np.column_stack([found, vectors])
+    return found, True

@@ -2,38 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
 from sgdlib import _check
-from sgdlib.deep._data import check_data
-from sgdlib.deep.accumulation import PRECISIONS, Loss, check_losses, forward
+from sgdlib.deep._as_found import evaluating
+from sgdlib.deep._fit import Metric, check_fit, metric_values
+from sgdlib.deep._losses import PRECISIONS, Loss, check_losses, forward
+from sgdlib.deep._models import check_model, device_of
+from sgdlib.deep._tensors import check_data, check_tensors
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss over n examples, its standard error, and the accuracy of a classifier.
+    """Means over n examples: of the loss, with its standard error, and of what else was measured.
 
-    `accuracy` is the fraction of examples whose largest output is at the label, or None where the
-    targets are not integer labels.
+    Attributes
+    ----------
+    loss, stderr
+        Mean loss and its standard error.
+    n
+        Number of examples.
+    metrics
+        Mean of each metric, by name.
     """
 
     loss: float
     stderr: float
-    accuracy: float | None
     n: int
+    metrics: dict[str, float] = field(default_factory=dict, hash=False)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of examples whose largest output is the label's, or None if not measured."""
+        return self.metrics.get("accuracy")
 
 
-def is_classification(outputs: torch.Tensor, targets: Sequence[torch.Tensor]) -> bool:
-    """Tell whether `outputs` (B, classes) are scores for integer labels (B,)."""
-    return (
-        outputs.ndim == 2
-        and len(targets) == 1
-        and targets[0].ndim == 1
-        and not (targets[0].is_floating_point() or targets[0].dtype == torch.bool)
-    )
+def accuracy(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Tell for each example whether the largest of its outputs (B, C) is at its label (B,)."""
+    check_tensors("outputs", [outputs])
+    check_tensors("labels", [labels])
+    if outputs.ndim != 2 or labels.shape != outputs.shape[:1]:
+        shapes = f"{tuple(outputs.shape)}, {tuple(labels.shape)}"
+        raise ValueError(f"outputs, labels: expected shapes (B, C) and (B,), got {shapes}")
+    return outputs.argmax(1) == labels
+
+
+def check_metrics(metrics: Mapping[str, Metric] | None, data: object) -> None:
+    """Raise unless `metrics` maps names to functions, and there are data; or it is None."""
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"metrics={_check.shown(metrics)}: expected a dict of names and functions, or None"
+        )
+    if data is None:
+        raise ValueError("metrics: expected validation= data to measure them on")
+    for name, metric in metrics.items():
+        if not isinstance(name, str):
+            raise TypeError(f"metrics: expected names that are strings, got {name!r}")
+        _check.function(f"metrics[{name!r}]", metric)
 
 
 def evaluate(
@@ -43,6 +74,7 @@ def evaluate(
     *,
     batch_size: int = 1024,
     precision: str = "float32",
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Evaluation:
     """Return the mean of `loss` over all of `data`, summed in float64: no batch of it weighs more.
 
@@ -59,6 +91,10 @@ def evaluate(
         Examples held at once; the result does not depend on it beyond rounding.
     precision
         ``"float32"`` (the model's own type) or ``"bf16"`` (autocast).
+    metrics
+        Functions of outputs and targets that return one value per example, by name. None: the
+        accuracy, where the loss shows beyond doubt that the targets are class labels: it is least
+        where the largest of the outputs (B, C) is the label's. Whole numbers may be counts.
 
     Returns
     -------
@@ -67,7 +103,9 @@ def evaluate(
     Raises
     ------
     ValueError, TypeError
-        If the data differ in length, are empty or not finite, or the loss is not per example.
+        If the data differ in length, are empty or not finite, model, loss and data do not fit
+        together, class labels are out of range, or a loss or metric is not per example: shape (B,),
+        and the same for an example alone and with another.
 
     Notes
     -----
@@ -81,30 +119,47 @@ def evaluate(
     >>> round(result.loss, 3), round(result.accuracy, 3), result.n
     (0.333, 0.667, 3)
     """
-    batch_size = _check.integer("batch_size", batch_size)
+    check_model(model)
+    batch_size = _check.integer("batch_size", batch_size, high=sys.maxsize)
     _check.option("precision", precision, PRECISIONS)
-    check_data("data", data)
-    device = next((p.device for p in model.parameters()), data[0].device)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    losses, hits = [], []
-    try:
-        with torch.inference_mode():
-            for part in zip(*(t.split(batch_size) for t in data), strict=True):
-                x, *targets = (t.to(device) for t in part)
-                outputs = forward(model, x, precision)
-                losses.append(loss(outputs, *targets))
-                check_losses(losses[-1], (len(x),))
-                if is_classification(outputs, targets):
-                    hits.append((outputs.argmax(1) == targets[0]).sum())
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    values = torch.cat(losses).double()
-    n = len(values)
+    check_metrics(metrics, data)
+    data = check_data("data", data)
+    labelled = check_fit("data", model, loss, data, precision, metrics=metrics)
+    metrics = metrics_of(metrics, labelled)
+    return measure(model, loss, data, metrics, batch_size=batch_size, precision=precision)
+
+
+def metrics_of(metrics: Mapping[str, Metric] | None, labelled: bool) -> Mapping[str, Metric]:
+    """Return what to measure where nobody said: the accuracy, if the targets are class labels."""
+    if metrics is None:
+        return {"accuracy": accuracy} if labelled else {}
+    return metrics
+
+
+def measure(
+    model: torch.nn.Module,
+    loss: Loss,
+    data: Sequence[torch.Tensor],
+    metrics: Mapping[str, Metric],
+    *,
+    batch_size: int = 1024,
+    precision: str = "float32",
+) -> Evaluation:
+    """Do what `evaluate` does with arguments that have been checked before."""
+    device = device_of(model, data[0].device)
+    losses, values = [], []
+    with evaluating(model), torch.no_grad():
+        for part in zip(*(t.split(batch_size) for t in data), strict=True):
+            x, *targets = (t.to(device) for t in part)
+            outputs = forward(model, x, precision)
+            losses.append(loss(outputs, *targets))
+            check_losses(losses[-1], len(x), outputs, targets)
+            values.append(metric_values(metrics, outputs, targets, len(x)))
+    each = torch.cat(losses).double()
+    n = len(each)
     return Evaluation(
-        loss=values.mean().item(),
-        stderr=(values.std().item() / n**0.5) if n > 1 else float("nan"),
-        accuracy=torch.stack(hits).sum().item() / n if hits else None,
+        loss=each.mean().item(),
+        stderr=(each.std().item() / n**0.5) if n > 1 else float("nan"),
         n=n,
+        metrics={name: torch.cat([v[name] for v in values]).mean().item() for name in metrics},
     )

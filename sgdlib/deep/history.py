@@ -15,22 +15,24 @@ import torch
 
 _STEPS_PER_LOOK = 512
 _SECONDS_PER_LOOK = 0.5
-_COLUMNS = (
-    "steps",
-    "epochs",
-    "examples",
-    "losses",
-    "lrs",
-    "batch_sizes",
-    "validation_losses",
-    "validation_accuracies",
-    "seconds",
-)
+_COLUMNS = {
+    "steps": np.int64,
+    "epochs": np.int64,
+    "examples": np.int64,
+    "losses": np.float64,
+    "lrs": np.float64,
+    "batch_sizes": np.int64,
+    "validation_losses": np.float64,
+    "validation_accuracies": np.float64,
+    "seconds": np.float64,
+}
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """The record of a run of K epochs and S steps.
+    """The record of a run of K whole epochs and S steps.
+
+    A run that something ended in the middle of an epoch has made more steps than `steps` counts.
 
     Attributes
     ----------
@@ -38,8 +40,11 @@ class History:
         (K,) steps made, epochs done and examples seen at the end of each epoch.
     losses
         (K,) mean training loss of the examples of the epoch, each taken before its step.
-    lrs, batch_sizes
-        (K,) learning rate of the last step and size of the largest batch of each epoch.
+    lrs
+        (K,) learning rate of the last step of each epoch; (K, G) where the optimizer has G > 1
+        groups of parameters.
+    batch_sizes
+        (K,) size of the largest batch of each epoch.
     validation_losses, validation_accuracies
         (K,) over every validation example, at the end of each epoch; NaN where not measured.
     seconds
@@ -100,8 +105,9 @@ class Recorder:
 
     def look(self) -> int | None:
         """Read the pending losses; return the first step whose loss is not finite, if any."""
-        bad = None
-        for _, group in groupby(self._pending, key=lambda pair: id(pair[1])):
+        bad, count = None, len(self._pending)
+        pending, self._pending = self._pending, []  # an interrupt must not count them twice
+        for _, group in groupby(pending, key=lambda pair: id(pair[1])):
             losses, weights = zip(*group, strict=True)
             table, real = torch.stack(losses), weights[0] != 0  # weight 0 is padding
             size = int(real.sum())
@@ -115,29 +121,31 @@ class Recorder:
             self.epoch_steps += len(means)
             self.epoch_examples += len(means) * size
             self.examples += len(means) * size
-        self._set_pace()
-        self._pending.clear()
+        self._set_pace(count)
         return bad
 
-    def _set_pace(self) -> None:
+    def _set_pace(self, count: int) -> None:
         """Choose after how many steps to look again: some hundreds, or half a second's."""
         now = time.perf_counter()
         elapsed, self._looked = now - self._looked, now
         if elapsed < _SECONDS_PER_LOOK:
             self._due = min(2 * self._due, _STEPS_PER_LOOK)
         else:
-            self._due = max(1, int(len(self._pending) * _SECONDS_PER_LOOK / elapsed))
+            self._due = max(1, int(count * _SECONDS_PER_LOOK / elapsed))
 
-    def end_epoch(self, *, epochs, lr, validation, seconds) -> None:
+    def end_epoch(self, *, epochs, lrs, validation, seconds) -> None:
         """Write the row of an epoch whose losses have been read."""
         losses, sizes = self._arrays()
         epoch = slice(self.steps - self.epoch_steps, None)
-        mean = float(np.average(losses[epoch], weights=sizes[epoch]))
-        largest = int(sizes[epoch].max())
+        # One batch may span several epochs: then none begins in some of them.
+        mean = (
+            float(np.average(losses[epoch], weights=sizes[epoch])) if self.epoch_steps else np.nan
+        )
+        largest = int(sizes[epoch].max(initial=0))
         self.epoch_steps = self.epoch_examples = 0
-        loss = validation.loss if validation else float("nan")
-        accuracy = validation.accuracy if validation else None
-        accuracy = float("nan") if accuracy is None else accuracy
+        loss = validation.loss if validation else np.nan
+        accuracy = validation.metrics.get("accuracy", np.nan) if validation else np.nan
+        lr = lrs[0] if len(lrs) == 1 else lrs
         self._rows.append(
             (self.steps, epochs, self.examples, mean, lr, largest, loss, accuracy, seconds)
         )
@@ -148,10 +156,14 @@ class Recorder:
         self._sizes = [np.concatenate(self._sizes)] if self._sizes else [np.empty(0, np.int64)]
         return self._losses[0], self._sizes[0]
 
+    def place(self) -> tuple[int, int]:
+        """Return the steps and examples of the present epoch."""
+        return self.epoch_steps, self.epoch_examples
+
     def history(self, *, stopped_early: bool, best_epoch: int | None) -> History:
         """Return what was recorded."""
         columns = zip(*self._rows, strict=True) if self._rows else [()] * len(_COLUMNS)
-        table = {name: np.array(c) for name, c in zip(_COLUMNS, columns, strict=True)}
+        table = {k: np.array(c, t) for (k, t), c in zip(_COLUMNS.items(), columns, strict=True)}
         losses, sizes = self._arrays()
         return History(
             **table,
@@ -163,17 +175,18 @@ class Recorder:
 
     def state_dict(self) -> dict:
         """Return everything needed to go on, in types that a checkpoint may hold."""
-        losses, sizes = self._arrays()
+        losses, sizes = self._arrays()  # nobody writes into them
         return {
-            "losses": torch.from_numpy(losses.copy()),
-            "sizes": torch.from_numpy(sizes.copy()),
+            "losses": torch.from_numpy(losses),
+            "sizes": torch.from_numpy(sizes),
             "rows": [list(row) for row in self._rows],
             "epoch_steps": self.epoch_steps,
             "epoch_examples": self.epoch_examples,
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from `state`."""
+        """Go on from `state`; steps that were made meanwhile are forgotten."""
+        self._pending = []
         self._losses, self._sizes = [state["losses"].numpy()], [state["sizes"].numpy()]
         self._rows = [tuple(row) for row in state["rows"]]
         self.epoch_steps, self.epoch_examples = state["epoch_steps"], state["epoch_examples"]

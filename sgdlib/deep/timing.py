@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from sgdlib import _check
+from sgdlib.deep._inputs import named_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,9 @@ class Timing:
 
 def synchronize(device: torch.device | str | None = None) -> None:
     """Wait until the device has done all its work; a CPU always has."""
-    kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")).type
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = named_device(device).type
     if kind == "cuda":
         torch.cuda.synchronize(device)
     elif kind == "mps":
@@ -84,9 +87,10 @@ def benchmark(
     >>> timing.lower <= timing.median <= timing.upper, len(timing.seconds)
     (True, 5)
     """
+    _check.function("function", function)
     repeats = _check.integer("repeats", repeats, low=3)
     warmup = _check.integer("warmup", warmup, low=0)
-    min_seconds = _check.number("min_seconds", min_seconds, at_least=0)
+    min_seconds = _check.number("min_seconds", min_seconds, at_least=0, at_most=3600)
 
     def seconds(calls: int) -> float:
         synchronize(device)

@@ -1,43 +1,46 @@
-"""The training loop: one step is gather, forward, backward, update.
+"""Training in one call: tensors and options in, a trained model and its record out.
 
-Everything around those four lines (rates, precision, accumulation, clipping, evaluation, history,
-checkpoints, progress) is arranged so that it costs next to nothing per step.
+`train` makes batches of the data (`sgdlib.deep.loading`) and a step out of model, loss and
+optimizer (`sgdlib.deep.step`), and hands both to the loop (`sgdlib.deep.loop`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import nn
 
+from sgdlib import _check
 from sgdlib.deep import _inputs
-from sgdlib.deep._data import check_data
-from sgdlib.deep._progress import progress_bar
-from sgdlib.deep._run import Run
-from sgdlib.deep.accumulation import Loss, accumulate_gradients
-from sgdlib.deep.capture import CapturedSteps
-from sgdlib.deep.evaluation import evaluate
+from sgdlib.deep._losses import Loss
+from sgdlib.deep._models import check_model, trained_parameters
+from sgdlib.deep._tensors import check_data
+from sgdlib.deep.evaluation import Metric
 from sgdlib.deep.history import History
 from sgdlib.deep.loading import TensorBatches
-from sgdlib.deep.updates import PlainSGD, set_lr
+from sgdlib.deep.loop import Hook, train_with
+from sgdlib.deep.optim import PlainSGD
+from sgdlib.deep.step import Step
 from sgdlib.schedules import Schedule
 
 
 def train(
-    model: torch.nn.Module,
+    model: nn.Module,
     loss: Loss,
-    data: Sequence[torch.Tensor],
+    data: torch.Tensor | Sequence[torch.Tensor] | Iterable,
     *,
-    batch_size: int | Schedule,
+    batch_size: int | Schedule | None = None,
     epochs: int,
     lr: float | Schedule | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     sampling: str = "reshuffle",
     last: str = "scale",
-    validation: Sequence[torch.Tensor] | None = None,
+    validation: torch.Tensor | Sequence[torch.Tensor] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     patience: int | None = None,
     micro_batch_size: int | None = None,
     clip: float | None = None,
@@ -46,33 +49,47 @@ def train(
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int | None = None,
     capture: bool = False,
+    hook: Hook | None = None,
     progress: bool | None = None,
     rng: int | np.random.Generator | None = None,
 ) -> History:
     """Train `model` in place on mini-batches of `data`.
 
+    The arguments are those of the plan of batches (`TensorBatches`), of one update (`Step`) and of
+    the run (`train_with`), side by side, because most runs say something about each.
+
     Parameters
     ----------
     model
-        Any module; moved to the device.
+        Any module; moved to the device. A model in training mode is trained with the layers that
+        its caller put into evaluation mode left there; one in evaluation mode is trained except for
+        layers whose parameters are frozen. All modes are as found afterwards.
     loss
         Function of the model's output and the targets that returns one loss per example, shape
         (B,). The library weighs them: a batch's gradient is ``sum_i weights[i] * grad l_i``.
     data
-        Inputs and targets, tensors with N rows each.
+        Inputs and targets, tensors with N rows each; or a tensor of inputs alone, such as points of
+        a domain: then the loss is a function of the output alone. Or a loader, which decides about
+        the batches itself: a torch `DataLoader`, `TensorBatches`, or anything that
+        `sgdlib.deep.loading` describes.
     batch_size
-        An int in 1..N, or a schedule of progress in epochs.
+        An int in 1..N, or a schedule of progress in epochs. Not with a loader.
     epochs
         Number of passes over the data, in all: a resumed run makes what is missing.
     lr
         Learning rate: a number, or a schedule of progress in epochs (examples seen / N) that is
-        asked before every step. Needed without `optimizer`; with it None keeps its own rates.
+        asked before every step. Needed without `optimizer`; with it None keeps its own rates. The
+        optimizer's first group gets it, and the others keep the ratio of their rates to the
+        first's. Afterwards the rates are as found.
     optimizer
-        A torch optimizer over the model's parameters. None: plain SGD.
+        A torch optimizer over the model's parameters, or some of them. None: plain SGD.
     sampling, last
-        Which examples make up a batch: see `sgdlib.batching.batches`.
+        Which examples make up a batch: see `sgdlib.batching.batches`. Not with a loader.
     validation
         Inputs and targets on which the model is evaluated after each epoch, every example counted.
+    metrics
+        What else to measure on them, see `evaluate`: the history has ``"accuracy"``, a hook is
+        shown all.
     patience
         Stop after so many epochs without a lower validation loss, and go back to the best weights.
     micro_batch_size
@@ -85,11 +102,19 @@ def train(
         Where to train. None: a GPU if there is one.
     checkpoint
         File in which to save the state of the run. If it exists, the run goes on from there, to the
-        same result, bit for bit on a CPU, as if it had never stopped.
+        same result, bit for bit on a CPU, as if it had never stopped. So model, data, optimizer,
+        seed, and what was said about batches and steps must be the same, rates and batch sizes up
+        to the place that was reached. What may change: `epochs`, `device`, `capture`,
+        `checkpoint_every`, `progress`, and, without `patience`, `validation`.
     checkpoint_every
         Save every so many steps; None: after each epoch.
     capture
-        Record a step as a CUDA graph and replay it: for small networks on a GPU, plain SGD only.
+        Record a step as a CUDA graph and replay it: for small networks on a GPU, with plain SGD or
+        a torch optimizer made with ``capturable=True``.
+    hook
+        Function that is shown a `Moment` of the run after each step and after each epoch. It may
+        turn a knob of the optimizer, which without `lr` stays where it was left, and stops the run
+        by returning True or ``"stop"``. A state of its own is not part of a checkpoint.
     progress
         Show a progress bar. None: where someone looks, and after two seconds.
     rng
@@ -105,15 +130,19 @@ def train(
     ValueError, TypeError
         For bad arguments or data, in one sentence, before any work is done.
     DivergenceError
-        If a loss stops being finite. The model is put back to the beginning of that epoch, and the
-        error's `theta` is that state.
+        If a loss stops being finite. Model, optimizer and checkpoint are put back to the beginning
+        of that epoch (or the place in it where the run was taken up), and the error's `theta` is
+        that state of the model. A retry is as if the epoch had never been.
     MemoryError
         If a batch does not fit into the device's memory.
     CheckpointError
-        If the checkpoint is damaged or belongs to another run.
+        If the checkpoint is damaged or belongs to another run; nothing is touched then.
 
     Notes
     -----
+    Whatever else ends the run early, Ctrl-C or an error of your own, leaves model and optimizer
+    with the steps that were made. In any case the exception's `history` is the record so far.
+
     Derived in the chapter *The training loop*.
 
     Examples
@@ -126,121 +155,81 @@ def train(
     >>> round(model.weight.item(), 3), round(model.bias.item(), 3)
     (3.0, -1.0)
     """
+    check_model(model)
+    trained_parameters(model)
     device = _inputs.find_device(device)
-    check_data("data", data)
-    _inputs.check_options(
-        epochs=epochs,
-        lr=lr,
-        optimizer=optimizer,
-        validation=validation,
-        patience=patience,
-        micro_batch_size=micro_batch_size,
-        clip=clip,
-        precision=precision,
-    )
-    _inputs.check_capture(capture, device, optimizer)
-    path = _inputs.check_checkpoint(checkpoint, checkpoint_every)
-    model.to(device)
-    data = tuple(t.to(device) for t in data)
-    validation = validation and tuple(t.to(device) for t in validation)
-    loader = TensorBatches(*data, batch_size=batch_size, sampling=sampling, last=last, rng=rng)
-    n = len(data[0])
-    if optimizer is None:
-        optimizer = PlainSGD(model.parameters(), lr(0.0) if callable(lr) else lr)
-
-    run = Run(
-        model,
-        optimizer,
-        seed=loader.indices.seed,
-        identity={
-            "n": n,
-            "batch_size": "a schedule" if callable(batch_size) else batch_size,
-            "sampling": sampling,
-            "last": last,
-            "micro_batch_size": micro_batch_size,
-            "clip": clip,
-            "precision": precision,
-            "optimizer": type(optimizer).__name__,
-        }
-        | ({} if rng is None else {"seed": loader.indices.seed}),
-    )
-    recorder = run.recorder
-    with (
-        _random_numbers_of_its_own(run.seed, device),
-        _clear_memory_errors(),
-        torch.autocast(device.type, enabled=False),  # a caller's would keep cast weights, and old
-        progress_bar(progress, epochs * n) as run.show,
-    ):
-        _inputs.check_fit(model, loss, {"data": data, "validation": validation}, precision)
-        if path is not None and run.resume(path, device):
-            loader.indices.seed = run.seed
-        groups = optimizer.param_groups
-        parameters = [p for group in groups for p in group["params"]]
-
-        def step(batch, weights):
-            losses = accumulate_gradients(
-                model,
-                loss,
-                batch,
-                weights,
-                micro_batch_size=micro_batch_size,
-                precision=precision,
+    tensors = _tensors(data)
+    if lr is None and optimizer is None:
+        raise ValueError("lr=None: expected a learning rate, or optimizer=")
+    if tensors is None:
+        given = {"batch_size": batch_size is not None, "sampling": sampling != "reshuffle"}
+        given |= {"last": last != "scale"}
+        if any(given.values()):
+            name = next(name for name in given if given[name])
+            kind = type(data).__name__
+            raise ValueError(
+                f"{name}: expected none beside a loader, which makes its own batches; "
+                f"data is a {kind}, not tensors"
             )
-            if clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            return losses
+    elif batch_size is None:
+        raise ValueError(f"batch_size=None: expected an int in 1..{len(tensors[0])} or a schedule")
+    model.to(device)
+    with _seeds_put_back(rng):
+        if tensors is not None:
+            tensors = [t.to(device) for t in tensors]
+            data = TensorBatches(
+                *tensors, batch_size=batch_size, sampling=sampling, last=last, rng=rng
+            )
+        if optimizer is None:
+            rate = lr(0.0) if callable(lr) else lr
+            name = "lr(0)" if callable(lr) else "lr"
+            optimizer = PlainSGD(model.parameters(), _check.number(name, rate, at_least=0))
+        step = Step(
+            model,
+            loss,
+            optimizer,
+            micro_batch_size=micro_batch_size,
+            clip=clip,
+            precision=precision,
+            capture=capture,
+        )
+        return train_with(
+            step,
+            data,
+            epochs=epochs,
+            lr=lr,
+            validation=validation,
+            metrics=metrics,
+            patience=patience,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            hook=hook,
+            progress=progress,
+            rng=rng,
+        )
 
-        if capture:
-            groups[0]["lr"] = torch.tensor(groups[0]["lr"], device=device)
-            step = CapturedSteps(step, model)
-        model.train()
-        optimizer.zero_grad()
-        if lr is not None and not callable(lr):
-            set_lr(groups, lr)
-        while run.epoch < epochs and not run.stopped:
-            run.begin_epoch()
-            position = recorder.epoch_examples
-            for *batch, weights in loader.iterate(run.epoch, skip=recorder.epoch_steps):
-                if callable(lr):
-                    set_lr(groups, lr((run.epoch * n + position) / n))
-                    position += weights.shape[0]
-                losses = step(batch, weights)
-                if recorder.add(losses, weights):
-                    run.look()
-                if checkpoint_every is not None and recorder.made % checkpoint_every == 0:
-                    run.save(path, device)
-            run.end_steps()
-            measured = validation and evaluate(model, loss, validation, precision=precision)
-            run.end_epoch(measured, patience)
-            if path is not None:
-                run.save(path, device)
-        run.restore_best()
-    return run.recorder.history(stopped_early=run.stopped, best_epoch=run.best_epoch)
+
+def _tensors(data) -> tuple[torch.Tensor, ...] | None:
+    """Return the tensors that `data` consists of, or None if it is a loader.
+
+    A list or tuple that holds batches, themselves lists or tuples, is one.
+    """
+    if isinstance(data, list | tuple) and data and all(isinstance(b, list | tuple) for b in data):
+        return None
+    one = isinstance(data, torch.Tensor | np.ndarray | list | tuple | dict | str | bytes)
+    if not one and isinstance(data, Iterable):
+        return None
+    return check_data("data", data)
 
 
 @contextmanager
-def _random_numbers_of_its_own(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators that layers such as dropout use, and put them back afterwards."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng([device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every backend
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _clear_memory_errors() -> Iterator[None]:
-    """Turn torch's several ways of running out of memory into one sentence."""
+def _seeds_put_back(rng: int | np.random.Generator | None) -> Iterator[None]:
+    """After a failure, let a Generator draw again what it drew: a retry is then the same run."""
+    bits = rng.bit_generator if isinstance(rng, np.random.Generator) else None
+    state = bits and bits.state
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise MemoryError(
-                "the batch does not fit into the device's memory: micro_batch_size= accumulates "
-                "the same gradient in smaller pieces"
-            ) from error
+    except BaseException:
+        if bits is not None:
+            bits.state = state
         raise

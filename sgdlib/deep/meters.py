@@ -16,6 +16,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from sgdlib import _check
+
 
 class SavedBytes:
     """Count the bytes that autograd holds for the backward pass, as a context manager.
@@ -46,6 +48,12 @@ class SavedBytes:
     """
 
     def __init__(self, exclude: Iterable[torch.Tensor] = ()):
+        if not isinstance(exclude, Iterable):
+            raise TypeError(f"exclude={_check.shown(exclude)}: expected an iterable of tensors")
+        exclude = list(exclude)
+        for i, t in enumerate(exclude):
+            if not isinstance(t, torch.Tensor):
+                raise TypeError(f"exclude[{i}]: expected a tensor, got {type(t).__name__}")
         self._excluded = {t.untyped_storage().data_ptr() for t in exclude}
         self._count: Counter[tuple] = Counter()
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdlib import LeastSquares, minibatch_sgd
-from sgdlib.scaling import minibatch_stability_limit, stability_limit
+from sgdlib.stability import minibatch_stability_limit, stability_limit
 
 RULES = [
     pytest.param({}, id="plain"),
@@ -219,8 +219,14 @@ def test_bad_curvatures(arguments, message):
         ((np.inf,), {}, "curvature=inf"),
         ((1.0,), {"momentum": 1.0}, "momentum=1.0: expected a finite number >= 0 and < 1"),
         ((1.0,), {"momentum": -0.1}, "momentum=-0.1"),
+        ((1.0,), {"nesterov": "no"}, "nesterov='no': expected True or False"),
     ],
 )
 def test_bad_limits(arguments, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         stability_limit(*arguments, **options)
+
+
+def test_replacement_is_a_flag():
+    with pytest.raises(TypeError, match=r"^replacement='no': expected True or False$"):
+        minibatch_stability_limit([1.0, 3.0], 1, replacement="no")

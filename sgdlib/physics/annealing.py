@@ -17,9 +17,9 @@ import numpy as np
 
 from sgdlib import _check
 from sgdlib.batching import BatchSize
-from sgdlib.langevin import temperature as temperature_of
-from sgdlib.scaling import stability_limit
-from sgdlib.schedules import Schedule, constant
+from sgdlib.physics.stationary import temperature as temperature_of
+from sgdlib.schedules import Schedule
+from sgdlib.stability import stability_limit
 
 SHAPES = ("geometric", "linear", "logarithmic")
 
@@ -72,9 +72,10 @@ def cooling_schedule(
     first = _log_start(start / end, length) if shape == "logarithmic" else None
 
     def value(progress: float) -> float:
+        progress = _check.number("progress", progress, at_least=0)
         if progress >= length:
             return end
-        part = max(progress / length, 0.0)
+        part = progress / length
         if shape == "linear":
             return start + (end - start) * part
         if shape == "geometric":
@@ -130,16 +131,17 @@ def cool_by_batch(
     >>> [B(p) for p in (0, 2, 5, 10)]
     [1, 2, 7, 50]
     """
-    temperature = _schedule("temperature", temperature)
+    temperature = _check.schedule("temperature", temperature)
     hottest = temperature_of(lr, 1, _check.number("sigma2", sigma2, above=0))
     top = math.inf if maximum is None else _check.integer("maximum", maximum)
 
     def value(progress: float) -> int:
-        wanted = _check.number(f"temperature({progress:g})", temperature(progress), above=0)
+        progress = _check.number("progress", progress, at_least=0)
+        wanted = _temperature(temperature, progress)
         if wanted > hottest * (1 + 1e-9):
             raise ValueError(
                 f"temperature({progress:g})={wanted:g}: expected at most {hottest:g}, which "
-                f"batches of one example have at lr={lr:g}"
+                f"batches of one example have at lr={lr:g}, sigma2={sigma2:g}"
             )
         return round(min(max(hottest / wanted, 1.0), top))
 
@@ -153,7 +155,8 @@ def cool_by_rate(temperature: Schedule, *, batch_size: int, sigma2: float) -> Sc
     Raises
     ------
     ValueError, TypeError
-        If an argument is outside its range.
+        If an argument is outside its range, or a temperature is not > 0: at the start when the
+        schedule is made, later when it is asked.
 
     Notes
     -----
@@ -165,53 +168,14 @@ def cool_by_rate(temperature: Schedule, *, batch_size: int, sigma2: float) -> Sc
     >>> round(rate(0), 6), round(rate(10), 6)
     (0.1, 0.002)
     """
-    temperature = _schedule("temperature", temperature)
+    temperature = _check.schedule("temperature", temperature)
     unit = temperature_of(1.0, batch_size, _check.number("sigma2", sigma2, above=0))
-    return lambda progress: temperature(progress) / unit
 
+    def value(progress: float) -> float:
+        progress = _check.number("progress", progress, at_least=0)
+        return _temperature(temperature, progress) / unit
 
-def grow_instead(lr: Schedule, *, batch_size: int, maximum: int | None = None) -> Schedule:
-    r"""Return the batch-size schedule that cools as `lr` does, for a rate that stays at ``lr(0)``.
-
-    The batch is ``B lr(0)/lr(progress)``, rounded. Progress has to be examples or epochs: it is per
-    example, not per step, that the two runs agree.
-
-    Parameters
-    ----------
-    lr
-        A schedule of the rate that never exceeds ``lr(0)``.
-    batch_size
-        B, at the start.
-    maximum
-        The batch grows no further: from there on only decaying the rate would cool.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is outside its range; when asked, if the rate is zero or above ``lr(0)``.
-
-    Notes
-    -----
-    Smith et al. (2018), arXiv:1711.00489. Derived in the chapter *Simulated annealing by batch
-    size*; the error is `variance_ratio`.
-
-    Examples
-    --------
-    >>> from sgdlib.schedules import step_decay
-    >>> B = grow_instead(step_decay(0.5, factor=0.2, every=10), batch_size=16, maximum=1437)
-    >>> [B(p) for p in (0, 10, 20, 30)]
-    [16, 80, 400, 1437]
-    """
-    lr = _schedule("lr", lr)
-    batch_size = _check.integer("batch_size", batch_size)
-    first = _check.number("lr(0)", lr(0.0), above=0)
-    if maximum is not None:
-        _check.integer("maximum", maximum, low=batch_size)
-
-    def value(progress: float) -> int:
-        rate = _check.number(f"lr({progress:g})", lr(progress), above=0, at_most=first)
-        return round(min(batch_size * (first / rate), maximum or math.inf))
-
+    value(0.0)
     return value
 
 
@@ -250,7 +214,12 @@ def variance_ratio(lr: float, curvature: float, factor: float, *, momentum: floa
     curvature = _check.number("curvature", curvature, above=0)
     factor = _check.number("factor", factor, above=0)
     limit = stability_limit(curvature, momentum=momentum)
-    lr = _check.number("lr", lr, above=0, below=limit * min(1.0, factor))
+    lr, top = _check.number("lr", lr, above=0), limit * min(1.0, factor)
+    if lr >= top:
+        raise ValueError(
+            f"lr={lr}: expected a finite number > 0 and < {top:g}, the stability limit at "
+            f"curvature={curvature:g}, factor={factor:g}, momentum={momentum:g}"
+        )
     # stability_limit is 2 (1 + beta)/h
     return (limit - lr / factor) / (limit - lr)
 
@@ -293,8 +262,12 @@ def in_steps(batch_size: int | Schedule, examples: int) -> tuple[Schedule, int]:
             b = left
         sizes.append(b)
         left -= b
-    return lambda step: sizes[min(int(step), len(sizes) - 1)], len(sizes)
+
+    def at(step: float) -> int:
+        return sizes[int(min(_check.number("step", step, at_least=0), len(sizes) - 1))]
+
+    return at, len(sizes)
 
 
-def _schedule(name, value):
-    return _check.function(name, value) if callable(value) else constant(value)
+def _temperature(schedule, progress):
+    return _check.number(f"temperature({progress:g})", schedule(progress), above=0)

@@ -17,7 +17,6 @@ import numpy as np
 
 from sgdlib import _check
 from sgdlib.populations import Population
-from sgdlib.problems import FiniteSum
 
 __all__ = ["kramers_time", "mean_first_passage_steps", "mean_first_passage_time"]
 
@@ -97,7 +96,7 @@ def mean_first_passage_time(
         before = time
     if time == math.inf:
         return time
-    raise ArithmeticError(f"the mean time from {start:g} to {target:g} did not settle at {time:g}")
+    raise ArithmeticError(f"start={start:g}, target={target:g}: the mean time did not settle")
 
 
 def _integrate(slope, heat, wall, start, target, panels):
@@ -195,9 +194,9 @@ def mean_first_passage_steps(
     >>> round(mean_first_passage_steps(well, -1.0, 0.0, lr=0.02, batch_size=2), 1)
     434.7
     """
-    slope = _slope(population)
-    if not isinstance(population, Population):
+    if not (_check.is_problem(population) and hasattr(population, "covariance")):
         raise TypeError(f"population: expected a Population, got {type(population).__name__}")
+    slope = _slope(population)
     start, target = _check.number("start", start), _check.number("target", target)
     lr, batch_size = _check.number("lr", lr, above=0), _check.integer("batch_size", batch_size)
     kick = lr * math.sqrt(float(population.covariance[0, 0]) / batch_size)
@@ -213,8 +212,9 @@ def mean_first_passage_steps(
         mean = x - lr * slope(x)
         return np.exp(-(((to - mean[:, None]) / kick) ** 2) / 2) / (math.sqrt(2 * math.pi) * kick)
 
-    count, before = int(4 * abs(target - wall) / kick) + 20, math.inf
+    count, before = 4 * abs(target - wall) / kick + 20, math.inf
     while count < 3000:
+        count = int(count)
         nodes, weights = np.polynomial.legendre.leggauss(count)
         x = wall + (target - wall) * (nodes + 1) / 2
         weights = weights * abs(target - wall) / 2
@@ -222,8 +222,11 @@ def mean_first_passage_steps(
         steps = 1 + float(transition(np.array([start]), x)[0] @ (weights * m))
         if steps > 1 and abs(steps - before) <= 1e-7 * steps:
             return steps
-        count, before = int(1.3 * count), steps
-    raise ArithmeticError(f"the mean number of steps did not settle at {steps:g}")
+        count, before = 1.3 * count, steps
+    raise ArithmeticError(
+        f"start={start:g}, target={target:g}: the mean number of steps did not settle with 3000 "
+        f"nodes at lr={lr:g}, batch_size={batch_size}"
+    )
 
 
 def kramers_time(
@@ -287,17 +290,14 @@ def kramers_time(
 
 def _slope(gradient):
     """Return L' as a function of positions (n,)."""
-    if isinstance(gradient, (Population, FiniteSum)):
+    if _check.is_problem(gradient):
         if gradient.dim != 1:
             raise ValueError(f"gradient: expected one dimension, got {gradient.dim}")
         return lambda x: gradient.gradient(x[:, None])[:, 0]
     _check.function("gradient", gradient)
 
     def slope(x):
-        out = np.asarray(gradient(x), dtype=float)
-        if out.shape != x.shape:
-            raise ValueError(f"gradient: expected shape {x.shape} of positions, got {out.shape}")
-        return out
+        return _check.answer("gradient", gradient(x), x.shape, "positions")
 
     return slope
 
@@ -309,7 +309,9 @@ def _heat(temperature):
         return lambda x: np.full(x.shape, constant)
 
     def heat(x):
-        T = np.broadcast_to(np.asarray(temperature(x), dtype=float), x.shape)
+        T = temperature(x)
+        T = np.full(x.shape, T) if _check.scalar(T) else T
+        T = _check.answer("temperature", T, x.shape, "positions")
         if not (T > 0).all():
             raise ValueError(f"temperature={T.min():g}: expected a temperature > 0 everywhere")
         return T

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from sgdlib import DoubleWell, NoisyQuadratic, Population
-from sgdlib.barriers import kramers_time, mean_first_passage_steps, mean_first_passage_time
-from sgdlib.langevin import temperature
+from sgdlib.physics.escape import kramers_time, mean_first_passage_steps, mean_first_passage_time
+from sgdlib.physics.stationary import temperature
 
 WELL = DoubleWell(40.0)
 LR = 0.02
@@ -203,6 +203,9 @@ def test_discrete_mean_tends_to_the_continuum():
         ({"start": "a"}, TypeError, "start='a'"),
         ({"reflect": 0.0}, ValueError, "reflect=0: expected a wall behind the start -1"),
         ({"gradient": lambda x: 1.0}, ValueError, "gradient: expected shape"),
+        ({"gradient": lambda x: [None] * len(x)}, TypeError, "gradient: expected real numbers"),
+        ({"temperature": lambda x: "hot"}, TypeError, "temperature: expected real numbers of pos"),
+        ({"temperature": lambda x: x[:2]}, ValueError, "temperature: expected shape"),
         ({"gradient": 1.0}, TypeError, "gradient=1.0: expected a function"),
         ({"gradient": STEP_RIGHT}, ValueError, "expected one dimension, got 2"),
         ({"gradient": np.ones_like}, ValueError, "nothing holds the walker back"),

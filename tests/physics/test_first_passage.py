@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sgdlib import DivergenceError, DoubleWell, Population, from_arrays
-from sgdlib.barriers import mean_first_passage_steps, mean_first_passage_time
-from sgdlib.first_passage import FirstPassage, first_passage
-from sgdlib.langevin import temperature
+from sgdlib.physics.escape import mean_first_passage_steps, mean_first_passage_time
+from sgdlib.physics.first_passage import FirstPassage, first_passage
+from sgdlib.physics.stationary import temperature
 
 WELL = DoubleWell(40.0)
 LR = 0.02
@@ -110,6 +110,15 @@ def test_full_batch_stays():
     assert (out.steps == 1000).all()
 
 
+def test_results_compare_and_print_in_one_line():
+    first, again, other = (walk(2, 100, rng=seed) for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+    assert repr(walk(4, 500, max_steps=10)) == (
+        "FirstPassage(500 walkers, 500 censored, max_steps 10)"
+    )
+
+
 def test_finite_sum_draws_with_replacement():
     """theta <- theta - lr (1 - x_i) with x = -1 or 3: a fair step of -2 or +2 half-units."""
     walkers = from_arrays(
@@ -181,6 +190,8 @@ GO = {"lr": LR, "batch_size": 2, "max_steps": 5}
     ("change", "error", "message"),
     [
         ({"problem": 3}, TypeError, "expected a Population or a FiniteSum, got int"),
+        ({"start": [-1.0, 2.0]}, ValueError, r"^start: expected shape \(1,\) or"),
+        ({"start": np.ma.ones((2, 1))}, TypeError, r"^start: expected a plain array"),
         ({"start": [-1.0]}, ValueError, r"expected shape \(R, 1\), got \(1,\)"),
         ({"start": [[math.nan]]}, ValueError, "finite"),
         ({"start": [[-1.0], [1.0]]}, ValueError, "all starts on one side"),
@@ -202,6 +213,24 @@ def test_bad_walks_are_refused(change, error, message):
 def test_a_level_needs_one_dimension():
     with pytest.raises(ValueError, match="a level is for one dimension"):
         first_passage(STEP_RIGHT, np.zeros((2, 2)), 1.0, **GO)
+
+
+@pytest.mark.parametrize("lr", [1e100, 1e200, 1e300])
+def test_an_overflow_is_no_arrival(lr):
+    start = np.full((100, 1), -1.0)
+    with pytest.raises(
+        DivergenceError, match=r"^a walker was not finite by step \d+: lr=1e\+\d00 "
+    ):
+        first_passage(WELL, start, 0.0, lr=lr, batch_size=2, max_steps=50, rng=0)
+
+
+def test_a_target_must_not_move_the_walkers():
+    def push(theta):
+        theta += 1
+        return theta[:, 0] > 3
+
+    with pytest.raises(ValueError, match=r"^target: expected a function that does not write into"):
+        first_passage(STEP_RIGHT, np.zeros((2, 2)), push, **GO)
 
 
 def test_a_walker_that_blows_up_is_reported():

@@ -12,9 +12,8 @@ not in the middle, where a running average lags behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, count
 
@@ -22,9 +21,15 @@ import numpy as np
 import torch
 
 from sgdlib import _check
-from sgdlib.deep import _inputs
-from sgdlib.deep.accumulation import Loss, accumulate_gradients
+from sgdlib.deep._as_found import optimizer_as_found, random_numbers, tensors_as_found, training
+from sgdlib.deep._fit import check_fit
+from sgdlib.deep._losses import Loss
+from sgdlib.deep._models import check_model, lazy_name, trained_parameters, with_loss
+from sgdlib.deep._plan import check_smallest
+from sgdlib.deep._tensors import check_data
 from sgdlib.deep.loading import TensorBatches
+from sgdlib.deep.optim import Rates
+from sgdlib.deep.step import Step
 
 _WIDTH = 0.03  # of the smoother, as a share of the sweep: two standard deviations either side
 
@@ -73,17 +78,21 @@ def lr_range_test(
     high: float = 10.0,
     steps: int = 100,
     optimizer: torch.optim.Optimizer | None = None,
+    micro_batch_size: int | None = None,
+    clip: float | None = None,
+    precision: str = "float32",
     rng: int | np.random.Generator | None = None,
 ) -> RangeTest:
     """Raise the learning rate from `low` to `high` in `steps` steps and suggest one.
 
-    The model's parameters, buffers, gradients and modes, the optimizer's state and torch's random
-    state are as before afterwards, also if something fails on the way.
+    Parameters, buffers, gradients and modes of the model, state and rates of the optimizer, and
+    torch's random state are as before afterwards, also if something fails on the way. A layer in
+    evaluation mode in a model that is in training mode stays so.
 
     Parameters
     ----------
     model
-        Any module, on the device where it is to be tested.
+        Any module, on the device where it is to be tested. A lazy layer gets its shape.
     loss
         Function of the model's output and the targets that returns one loss per example, shape
         (B,). It may be negative: only differences of losses are looked at.
@@ -95,10 +104,12 @@ def lr_range_test(
     low, high
         First and last rate, 0 < low < high.
     steps
-        Number of steps of the sweep, at least 20.
+        Number of steps of the sweep, 20 to a million.
     optimizer
-        The one you will train with, over the model's parameters; every group gets the same rate.
-        None: plain SGD.
+        The one you will train with, over the model's parameters; its first group gets the rate,
+        others keep their ratio to it. None: plain SGD.
+    micro_batch_size, clip, precision
+        As in `train`, and as you will train.
     rng
         Seed or NumPy Generator for the order of the examples and for the model (dropout).
 
@@ -128,33 +139,46 @@ def lr_range_test(
     >>> 0.01 < test.suggestion < test.lowest < 4
     True
     """
+    check_model(model)
+    trained = trained_parameters(model)
     steps = _check.integer("steps", steps, low=20)
+    _check.integer("steps", steps, low=20, high=1_000_000)
     low = _check.number("low", low, above=0)
     high = _check.number("high", high, above=low)
-    _inputs.check_data("data", data)
-    device = next((p.device for p in model.parameters()), data[0].device)
-    data = tuple(t.to(device) for t in data)
-    _check.integer("batch_size", batch_size, high=len(data[0]))
+    step = Step(
+        model,
+        loss,
+        torch.optim.SGD(trained, lr=low) if optimizer is None else optimizer,
+        micro_batch_size=micro_batch_size,
+        clip=clip,
+        precision=precision,
+    )
+    rates, device = Rates(step.optimizer), step.device
+    rates.check_ratios()
+    data = tuple(t.to(device) for t in check_data("data", data))
+    batch_size = _check.integer("batch_size", batch_size, high=len(data[0]))
     batches = TensorBatches(*data, batch_size=batch_size, last="drop", rng=rng)
     lrs = np.geomspace(low, high, steps)
     losses, window = np.full(steps, np.nan), steps // 10
-    with _put_back(model, optimizer, device):
-        torch.manual_seed(batches.indices.seed)
-        _inputs.check_fit(model, loss, {"data": data}, "float32")
-        optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=low)
-        model.train()
+    with ExitStack() as put_back:
+        put_back.enter_context(torch.inference_mode(False))  # whatever the caller is in
+        put_back.enter_context(torch.autocast(device.type, enabled=False))
+        put_back.enter_context(random_numbers(device, batches.indices.seed))
+        if lazy_name(model) is not None:
+            check_fit("data", model, loss, data, precision)  # gives it the shapes to be put back
+        put_back.enter_context(tensors_as_found(with_loss(model, loss)))
+        check_fit("data", model, loss, data, precision, train=True)
+        check_smallest(model, data[0], {batch_size}, step.micro_batch_size, precision)
+        put_back.enter_context(optimizer_as_found(step.optimizer))
+        put_back.enter_context(training(model))
         endless = chain.from_iterable(batches.iterate(epoch) for epoch in count())
-        for k, (*batch, weights) in zip(range(-1, steps), endless, strict=False):
-            optimizer.zero_grad()
-            now = accumulate_gradients(model, loss, batch, weights).mean().item()
-            if k >= 0:
-                losses[k] = now
-            if not np.isfinite(now) or (k >= 2 * window and _blown_up(losses[: k + 1], window)):
+        for k, (*batch, weights) in zip(range(steps + 1), endless, strict=False):
+            rates.set(float(lrs[min(k, steps - 1)]))
+            now = step(batch, weights).mean().item()  # before the update
+            if k:
+                losses[k - 1] = now
+            if not np.isfinite(now) or (k > 2 * window and _blown_up(losses[:k], window)):
                 break
-            if k + 1 < steps:
-                for group in optimizer.param_groups:
-                    group["lr"] = float(lrs[k + 1])
-                optimizer.step()
     done = int(np.isfinite(losses).sum())
     if done < steps // 4:
         raise ArithmeticError(
@@ -216,33 +240,3 @@ def local_lines(x: np.ndarray, y: np.ndarray, bandwidth: float) -> tuple[np.ndar
     s0, s1, s2 = w.sum(1), (w * away).sum(1), (w * away**2).sum(1)
     pull = w * (s2[:, None] - s1[:, None] * away) / (s0 * s2 - s1**2)[:, None]
     return pull @ y, np.sqrt(np.square(pull).sum(1))
-
-
-@contextmanager
-def _put_back(model, optimizer, device) -> Iterator[None]:
-    """Restore parameters, buffers, gradients, modes, optimizer and random state at the end."""
-    parameters = [(p, p.detach().clone(), p.grad) for p in model.parameters()]
-    buffers = [
-        (module, name, tensor, tensor.clone())
-        for module in model.modules()
-        for name, tensor in module.named_buffers(recurse=False)
-    ]
-    modes = {module: module.training for module in model.modules()}
-    state = deepcopy(optimizer.state_dict()) if optimizer is not None else None
-    try:
-        for p in model.parameters():
-            p.grad = None  # a gradient that is there is kept, not added to
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        with torch.no_grad():
-            for p, value, grad in parameters:
-                p.copy_(value)
-                p.grad = grad
-            for module, name, tensor, value in buffers:
-                tensor.copy_(value)
-                setattr(module, name, tensor)  # also where a new tensor had taken its place
-        for module, mode in modes.items():
-            module.training = mode
-        if optimizer is not None:
-            optimizer.load_state_dict(state)

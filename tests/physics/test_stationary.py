@@ -8,8 +8,8 @@ from scipy.linalg import solve_continuous_lyapunov, solve_discrete_lyapunov
 
 from sgdlib import LeastSquares, NoisyQuadratic, minibatch_sgd
 from sgdlib.gradient_noise import batch_gradient_variance
-from sgdlib.langevin import continuum_covariance, stationary_covariance, temperature
-from sgdlib.scaling import stability_limit
+from sgdlib.physics.stationary import continuum_covariance, stationary_covariance, temperature
+from sgdlib.stability import stability_limit
 
 H = np.array([[2.0, 0.5], [0.5, 1.0]])
 SIGMA = np.array([[1.0, -0.6], [-0.6, 2.0]])
@@ -214,6 +214,7 @@ def test_planted_bug_subset_factor_for_reshuffled_epochs():
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": 9, "n": 8}, "batch_size=9"),
         ({"momentum": 1.0}, "momentum=1"),
+        ({"sigma2": [[1.0, 2.0], [0.0]]}, "sigma2: expected an array of numbers, got rows of u"),
         ({"sigma2": -1.0}, "sigma2=-1"),
         ({"sigma2": [1.0, -2.0]}, "sigma2=-2"),
         ({"sigma2": [[1.0, 2.0], [0.0, 1.0]]}, "sigma2: expected a symmetric"),

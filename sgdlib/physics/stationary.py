@@ -17,7 +17,7 @@ import numpy as np
 from sgdlib import _check
 from sgdlib.gradient_noise import batch_gradient_variance
 from sgdlib.populations import NoisyQuadratic
-from sgdlib.scaling import stability_limit
+from sgdlib.stability import stability_limit
 
 __all__ = ["continuum_covariance", "stationary_covariance", "temperature"]
 
@@ -75,7 +75,7 @@ def temperature(
     """
     lr = _check.number("lr", lr, above=0)
     beta = _check.number("momentum", momentum, at_least=0, below=1)
-    if np.ndim(sigma2) == 1:
+    if not _check.scalar(sigma2) and _check.array("sigma2", sigma2, ndim=(1, 2)).ndim == 1:
         sigma2 = _check.array("sigma2", sigma2)
         if sigma2.min() < 0:
             raise ValueError(f"sigma2={sigma2.min():g}: expected no negative variance")
@@ -227,7 +227,7 @@ def _quadratic(hessian, covariance, lr, batch_size, n, momentum):
 
 def _back(S, axes, hessian):
     """Return S in the coordinates of theta, symmetric; a float for a scalar curvature."""
-    if np.ndim(hessian) == 0:
+    if _check.scalar(hessian):
         return float(S[0, 0])
     S = axes @ S @ axes.T
     return (S + S.T) / 2

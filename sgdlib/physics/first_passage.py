@@ -1,7 +1,7 @@
 r"""How long noisy walkers take to get somewhere: counted, and honest about those still under way.
 
 A walker that has not arrived when the clock stops is *censored*: its time is longer than that, no
-more is known. What theory says about the mean is in `sgdlib.barriers`.
+more is known. What theory says about the mean is in `sgdlib.physics.escape`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgdlib import _check
-from sgdlib._run import DivergenceError
-from sgdlib.populations import Population
-from sgdlib.problems import FiniteSum
+from sgdlib._trace import DivergenceError, Result
+from sgdlib.problems import Problem
 
 __all__ = ["FirstPassage", "first_passage"]
 
 _LOOK_EVERY = 256  # steps between two looks for walkers that are not finite
 
 
-@dataclass(frozen=True)
-class FirstPassage:
+@dataclass(frozen=True, eq=False, repr=False)
+class FirstPassage(Result):
     """When each of R walkers first arrived.
 
     Attributes
@@ -45,6 +44,10 @@ class FirstPassage:
     steps: np.ndarray
     reached: np.ndarray
     max_steps: int
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.steps)} walkers, {self.censored} censored"
+        return f"FirstPassage({counts}, max_steps {self.max_steps})"
 
     @property
     def censored(self) -> int:
@@ -104,7 +107,7 @@ class FirstPassage:
 
 
 def first_passage(
-    problem: Population | FiniteSum,
+    problem: Problem,
     start: np.ndarray,
     target: float | Callable[[np.ndarray], np.ndarray],
     *,
@@ -140,7 +143,7 @@ def first_passage(
     ValueError, TypeError
         If a shape or a value is not as described, or the starts lie on both sides of the level.
     DivergenceError
-        If a walker leaves the finite numbers.
+        If a walker leaves the finite numbers, or arrives where the loss is not finite.
 
     Notes
     -----
@@ -156,11 +159,11 @@ def first_passage(
     >>> out.censored, abs(out.mean - 434.7) < 4 * out.stderr
     (0, True)
     """
-    if not isinstance(problem, (Population, FiniteSum)):
+    if not _check.is_problem(problem):
         raise TypeError(
             f"problem: expected a Population or a FiniteSum, got {type(problem).__name__}"
         )
-    theta = np.array(_check.parameters(start, problem.dim))
+    theta = np.array(_check.parameters(start, problem.dim, "start"))
     if theta.ndim != 2:
         raise ValueError(f"start: expected shape (R, {problem.dim}), got {theta.shape}")
     lr = _check.number("lr", lr, above=0)
@@ -170,35 +173,30 @@ def first_passage(
     arrived = _predicate(target, theta)
 
     steps, reached = np.zeros(len(theta), dtype=np.int64), np.zeros(len(theta), dtype=bool)
-    walking = np.arange(len(theta))
+    walking, places = np.arange(len(theta)), theta.copy()
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(max_steps + 1):
             if step:
-                theta -= lr * _gradients(problem, theta, batch_size, rng)
+                weights, rows = problem.draw(len(theta), batch_size, rng)
+                theta -= lr * problem.weighted_gradient(theta, weights, *rows)
             if step % _LOOK_EVERY == 0 or step == max_steps:
                 _all_finite(theta, step, lr)
             there = arrived(theta)
             if there.any():
-                steps[walking[there]], reached[walking[there]] = step, True
+                arrivals = walking[there]
+                steps[arrivals], reached[arrivals], places[arrivals] = step, True, theta[there]
                 walking, theta = walking[~there], theta[~there]
                 if not walking.size:
                     break
+        _check_arrivals(problem, places[reached], steps[reached], lr)
     steps[walking] = max_steps
     return FirstPassage(steps, reached, max_steps)
-
-
-def _gradients(problem, theta, batch_size, rng):
-    """Return one batch gradient for each walker, (R, d)."""
-    if isinstance(problem, Population):
-        return problem.weighted_gradient(theta, None, problem.noise(theta.shape, rng, batch_size))
-    indices = rng.integers(problem.n, size=(len(theta), batch_size))
-    return problem.weighted_gradient(theta, 1 / batch_size, *(a[indices] for a in problem.arrays))
 
 
 def _predicate(target, theta):
     """Return the function of theta (R, d) that tells who has arrived."""
     if callable(target):
-        answer = np.asarray(target(theta))
+        answer = _check.plain("target", _check.probed("target", target, theta.copy()))
         if answer.shape != theta.shape[:1] or answer.dtype != bool:
             raise ValueError(
                 f"target: expected {theta.shape[:1]} booleans of theta {theta.shape}, "
@@ -206,7 +204,8 @@ def _predicate(target, theta):
             )
         return lambda theta: np.asarray(target(theta))
     if theta.shape[1] != 1:
-        raise ValueError(f"target={target!r}: a level is for one dimension, expected a function")
+        shown = _check.shown(target)
+        raise ValueError(f"target={shown}: a level is for one dimension, expected a function")
     level = _check.number("target", target)
     if (theta <= level).all():
         return lambda theta: theta[:, 0] >= level
@@ -217,7 +216,18 @@ def _predicate(target, theta):
 
 def _all_finite(theta, step, lr):
     if not np.isfinite(theta).all():
-        raise DivergenceError(
-            f"a walker was not finite by step {step}: lr={lr:g} is too large for where it went",
-            step=step,
-        )
+        raise _divergence(step, lr)
+
+
+def _check_arrivals(problem, places, steps, lr):
+    """Raise at the first step so long that the loss overflows: that is no arrival."""
+    lost = ~np.isfinite(places).all(axis=-1)
+    if not lost.any() and len(places):
+        lost = ~np.isfinite(problem.loss(places))
+    if lost.any():
+        raise _divergence(steps[lost].min(), lr)
+
+
+def _divergence(step, lr):
+    text = f"a walker was not finite by step {step}: lr={lr:g} is too large for where it went"
+    return DivergenceError(text, step=int(step))

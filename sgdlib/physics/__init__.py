@@ -1,0 +1,5 @@
+"""SGD as physics: temperature, barriers and annealing. The core never imports this wing."""
+
+from sgdlib._lazy import lazy as _lazy
+
+__getattr__, __dir__ = _lazy(__name__)
