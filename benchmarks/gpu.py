@@ -34,9 +34,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks import ensembles
 from benchmarks._measure import compare
 from sgdlib.book.datasets import GPU_RECORDING, load_gpu_recording, load_mnist1d
-from sgdlib.deep import PlainSGD, TensorBatches, Timing, accumulate_gradients, benchmark, evaluate
+from sgdlib.deep import PlainSGD, Step, TensorBatches, Timing, benchmark, train
 from sgdlib.deep.accumulation import forward
-from sgdlib.deep.capture import CapturedSteps
 from sgdlib.deep.ensembles import train_ensemble
 from sgdlib.deep.timing import synchronize
 from sgdlib.schedules import cosine, warmup
@@ -154,23 +153,14 @@ def device_step(
     model, data, batch_size: int, precision: str, device, capture: bool = False
 ) -> Callable[[], object]:
     """Return one step of sgdlib's loop: data on the device, the update written out."""
-    optimizer = PlainSGD(model.parameters(), lr=1e-4)
     on_device = [t.to(device) for t in data]
     batches = endless(TensorBatches(*on_device, batch_size=batch_size, last="drop", rng=0))
-
-    def one(batch, weights):
-        losses = accumulate_gradients(model, cross_entropy, batch, weights, precision=precision)
-        optimizer.step()
-        optimizer.zero_grad()
-        return losses
-
-    if capture:
-        optimizer.param_groups[0]["lr"] = torch.tensor(1e-4, device=device)
-        one = CapturedSteps(one, model)
+    optimizer = PlainSGD(model.parameters(), lr=1e-4)
+    update = Step(model, cross_entropy, optimizer, precision=precision, capture=capture)
 
     def step():
         *batch, weights = next(batches)
-        one(batch, weights)
+        update(batch, weights)
 
     return step
 
@@ -290,39 +280,35 @@ def _run_to_target(sizes, device, data, test, batch_size, seed, epochs=None):
     epochs = epochs or sizes.target_epochs
     rate = warmup(cosine(min(0.5 * batch_size / 100, 0.8), length=epochs, end=0.01), length=1)
     model = convolutional(seed).to(device)
-    optimizer = PlainSGD(model.parameters(), lr=rate(0.0))
-    lr = torch.tensor(rate(0.0), device=device)
-    optimizer.param_groups[0]["lr"] = lr
 
-    def step(batch, weights):
-        losses = accumulate_gradients(model, cross_entropy, batch, weights)
-        optimizer.step()
-        optimizer.zero_grad()
-        return losses
+    def reached(moment):
+        return moment.validation is not None and moment.validation.accuracy >= sizes.target
 
     synchronize(device)
     joules, start = energy(device), time.perf_counter()
-    if device.type == "cuda":
-        step = CapturedSteps(step, model)
-    batches = TensorBatches(*data, batch_size=batch_size, rng=seed)
-    n, done, steps, accuracy = len(data[0]), 0, 0, 0.0
-    while done < epochs and accuracy < sizes.target:
-        model.train()
-        for i, (*batch, weights) in enumerate(batches):
-            lr.fill_(rate(done + i * batch_size / n))
-            step(batch, weights)
-            steps += 1
-        done += 1
-        accuracy = evaluate(model, cross_entropy, test).accuracy
+    history = train(
+        model,
+        cross_entropy,
+        data,
+        batch_size=batch_size,
+        epochs=epochs,
+        lr=rate,
+        validation=test,
+        capture=device.type == "cuda",
+        hook=reached,
+        device=device,
+        progress=False,
+        rng=seed,
+    )
     synchronize(device)
     seconds, after = time.perf_counter() - start, energy(device)
     return {
         "batch_size": batch_size,
         "seed": seed,
-        "reached": accuracy >= sizes.target,
-        "accuracy": accuracy,
-        "epochs": done,
-        "steps": steps,
+        "reached": history.stopped_early,
+        "accuracy": float(history.validation_accuracies[-1]),
+        "epochs": int(history.epochs[-1]),
+        "steps": int(history.steps[-1]),
         "seconds": seconds,
         "joules": after - joules if joules is not None and after is not None else None,
     }

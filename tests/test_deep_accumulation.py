@@ -299,6 +299,17 @@ def test_live_peak_of_a_known_program():
     assert memory.live == 0
 
 
+def test_outputs_are_not_held_through_the_backward_pass():
+    """Cross-entropy needs the logarithms of the probabilities and not the outputs themselves."""
+    model, (x, y) = network(torch.float32), data(4096, torch.float32)
+    with LivePeak() as ours:
+        accumulate_gradients(model, cross_entropy, (x, y))
+    model.zero_grad()
+    with LivePeak() as by_hand:
+        cross_entropy(model(x), y).backward(torch.full((4096,), 1 / 4096))
+    assert ours.peak <= by_hand.peak + 64
+
+
 def training_step(batch_size, pieces, steps=2):
     """Return the sizes of a small network's parts, and the live bytes through its last step."""
     x, y = gaussian(batch_size, 64, dtype=torch.float32), torch.arange(batch_size) % 10
@@ -364,6 +375,101 @@ def test_bad_losses_weights_and_precision_are_named():
         accumulate_gradients(model, cross_entropy, batch, torch.ones(3))
     with pytest.raises(ValueError, match="precision='half'"):
         accumulate_gradients(model, cross_entropy, batch, precision="half")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"weights": torch.tensor([0.1] * 7 + [torch.nan])}, ValueError, "got nan at index 7"),
+        ({"weights": torch.tensor([torch.inf] + [0.1] * 7)}, ValueError, "got inf at index 0"),
+        ({"weights": [1 / 8] * 8}, TypeError, "weights: expected a torch.Tensor, got list"),
+        ({"weights": np.ones(8)}, TypeError, "weights: expected a torch.Tensor, got ndarray"),
+        ({"weights": torch.ones(8, 1)}, ValueError, r"weights: expected shape (8,), got (8, 1)"),
+        ({"weights": torch.ones(8) + 0j}, TypeError, "weights: expected real numbers"),
+        ({"weights": torch.ones(8, device="meta")}, ValueError, "expected a tensor on cpu"),
+        ({"weights": "equal"}, TypeError, "weights: expected a torch.Tensor, got str"),
+        ({"micro_batch_size": "all"}, TypeError, "micro_batch_size='a': expected an int"),
+        ({"micro_batch_size": True}, TypeError, "micro_batch_size=True: expected an int"),
+        ({"micro_batch_size": []}, ValueError, "micro_batch_size=[]: expected sizes that add up"),
+        ({"micro_batch_size": [4, 4.0]}, TypeError, "micro_batch_size=4.0: expected an int"),
+        ({"micro_batch_size": [4, 4, 4]}, ValueError, "got 12"),
+        ({"precision": None}, ValueError, "precision=None: expected one of"),
+        ({"precision": True}, ValueError, "precision=True: expected one of"),
+        ({"batch": data(8)[0]}, TypeError, "batch: expected tensors, such as (x, y), got Tensor"),
+        ({"batch": ()}, ValueError, "batch: expected at least one tensor"),
+        ({"batch": (data(8)[0], data(7)[1])}, ValueError, "batch: expected equal numbers of rows"),
+        ({"batch": (data(8)[0][:0], data(8)[1][:0])}, ValueError, "expected rows, got an empty"),
+        ({"batch": (data(8)[0].numpy(), data(8)[1])}, TypeError, "batch[0]: expected a torch.Te"),
+        (
+            {"batch": (data(8)[0].float(), data(8)[1])},
+            ValueError,
+            "batch[0]: expected torch.float64",
+        ),
+        ({"batch": (data(8)[0], data(8)[1].int())}, ValueError, "batch[1]: expected labels in tor"),
+        ({"batch": (data(8)[0].to_sparse(), data(8)[1])}, ValueError, "expected a dense tensor"),
+        ({"model": network().requires_grad_(False)}, ValueError, "ask for a gradient, got none"),
+        ({"model": nn.Linear(5, 4).double()}, ValueError, "got (3, 6) of torch.float64 and (3,)"),
+        ({"loss": lambda o: o.sum(1)}, ValueError, "takes 1 positional argument but 2 were given"),
+        ({"micro_batch_size": 10**30}, ValueError, "micro_batch_size=1000000000000000000000000000"),
+        ({"model": len}, TypeError, "model: expected a torch.nn.Module"),
+        ({"loss": "mse"}, TypeError, "loss='mse': expected a function"),
+        ({"loss": nn.CrossEntropyLoss}, TypeError, "expected a function, got a class"),
+        ({"loss": lambda o, y: o.detach().sum(1)}, ValueError, "losses that depend on the model's"),
+        ({"loss": lambda o, y: o}, ValueError, "sum or average over the other dimensions"),
+        ({"loss": lambda o, y: 1.0}, TypeError, "loss: expected a tensor of one loss per example"),
+    ],
+)
+def test_bad_input_is_named(change, error, words):
+    arguments = {"model": network(), "loss": cross_entropy, "batch": data(8)} | change
+    with pytest.raises(error) as caught:
+        accumulate_gradients(**arguments)
+    assert words in str(caught.value)
+    if isinstance(arguments["model"], nn.Module):
+        assert all(p.grad is None for p in arguments["model"].parameters())
+
+
+def test_columns_against_rows_are_told():
+    model = nn.Linear(6, 1).double()
+    x = gaussian(8, 6)
+    with pytest.raises(ValueError, match=r"\(8, 1\) against targets \(8,\) make all pairs"):
+        accumulate_gradients(model, lambda o, y: (o - y) ** 2, (x, x[:, 0]))
+
+
+@pytest.mark.parametrize("weights", [torch.tensor([1, 0, 2]), torch.tensor([-1.0, 0.0, 0.5])])
+def test_weights_may_be_whole_or_negative(weights):
+    model, batch = network(), data(3)
+    got, _ = accumulated(model, batch, weights, micro_batch_size=2)
+    assert_same_gradient(got, at_once(model, batch, weights.double())[0], 1e-12)
+
+
+def test_inputs_alone():
+    model, x = nn.Linear(6, 1).double(), gaussian(5, 6)
+    accumulate_gradients(model, lambda o: o[:, 0] ** 2, (x,), micro_batch_size=2)
+    got = gradient(model)
+    (model(x)[:, 0] ** 2).mean().backward()
+    assert_same_gradient(got, gradient(model), 1e-12)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_failure_in_the_middle_leaves_the_gradients_alone(there):
+    model, (x, y) = network(), data(8)
+    if there:
+        accumulate_gradients(model, cross_entropy, (x, y))
+    before = [(p.grad, p.grad.clone()) if there else (None, None) for p in model.parameters()]
+    y[7] = 4  # out of range, in the last of the pieces
+    with pytest.raises(ValueError, match=r"batch\[1\]: expected labels in 0..3.* at index 7"):
+        accumulate_gradients(model, cross_entropy, (x, y), micro_batch_size=2)
+    for p, (tensor, value) in zip(model.parameters(), before, strict=True):
+        assert p.grad is tensor
+        assert not there or torch.equal(p.grad, value)
+
+
+def test_errors_of_the_users_own_come_through():
+    def mine(outputs, y):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        accumulate_gradients(network(), mine, data(8))
 
 
 def test_all_partitions_of_a_small_batch():

@@ -1,6 +1,7 @@
 """Recorded steps are the same steps: what can be checked without a GPU, and what cannot."""
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -8,8 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sgdlib.deep import PlainSGD, TensorBatches, accumulate_gradients, capture, train
+from sgdlib.deep import (
+    PlainSGD,
+    Step,
+    TensorBatches,
+    accumulate_gradients,
+    capture,
+    train,
+    train_with,
+)
+from sgdlib.deep._inputs import check_capture
 from sgdlib.deep.capture import CapturedSteps, put_back
+from sgdlib.schedules import cosine
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -184,6 +195,94 @@ def test_replayed_steps_are_the_plain_steps_bit_for_bit(last, stand_in):
     if last in ("scale", "pad"):  # the planted bug: weights that do not reach the recording
         wrong = steps_of(last, captured=True, forget_weights=True)
         assert not torch.equal(wrong[1], expected[1])
+
+
+def trained_by_step(make, lr, *, captured, epochs=3):
+    """Train over `Step` with a rate that changes; return losses, parameters and the optimizer."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.Dropout(0.3), nn.ReLU(), nn.Linear(32, 4))
+    optimizer = make(model.parameters())
+    step = Step(model, cross_entropy, optimizer)
+    step.capture = captured  # which is refused at first, where there is no GPU
+    batches = TensorBatches(*data(), batch_size=8, rng=0)
+    history = train_with(step, batches, epochs=epochs, lr=lr)
+    end = torch.cat([p.detach().flatten() for p in model.parameters()])
+    return history.step_losses, end.numpy(), optimizer
+
+
+def with_momentum(parameters):
+    """The state of an optimizer that a graph can record, on a CPU: torch's own ask for a GPU."""
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, foreach=False)
+    optimizer.param_groups[0]["capturable"] = True
+    return optimizer
+
+
+@pytest.mark.parametrize("make", [lambda p: PlainSGD(p, 0.1), with_momentum])
+@pytest.mark.parametrize(
+    "lr", [None, 0.05, cosine(0.1, length=3)], ids=["own", "number", "schedule"]
+)
+def test_an_optimizers_state_and_rates_go_through_the_recording(make, lr, stand_in):
+    *expected, judge = trained_by_step(make, lr, captured=False)
+    *got, optimizer = trained_by_step(make, lr, captured=True)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    if hasattr(optimizer, "state"):
+        for ours, theirs in zip(optimizer.state.values(), judge.state.values(), strict=True):
+            torch.testing.assert_close(ours["momentum_buffer"], theirs["momentum_buffer"])
+    assert optimizer.param_groups[0]["lr"] == 0.1  # a number again
+
+
+def test_a_step_that_is_used_again_is_recorded_again(stand_in):
+    """The rates of the second run are in other tensors than those of the first."""
+    outcomes = []
+    for captured in (True, False):
+        torch.manual_seed(0)
+        model = nn.Linear(6, 4)
+        step = Step(model, cross_entropy, with_momentum(model.parameters()))
+        step.capture = captured
+        batches = TensorBatches(*data(), batch_size=8, rng=0)
+        for lr in (0.1, 0.01):
+            history = train_with(step, batches, epochs=2, lr=lr)
+        outcomes.append(history.step_losses)
+    np.testing.assert_allclose(*outcomes, rtol=1e-5)
+
+
+def test_a_state_that_the_warmup_moves_would_be_seen(stand_in, monkeypatch):
+    """The planted bug: the momentum keeps what the warmup of the recording put into it."""
+    expected, *_ = trained_by_step(with_momentum, None, captured=False)
+    monkeypatch.setattr(capture, "_state_put_back", lambda optimizer: nullcontext())
+    got, *_ = trained_by_step(with_momentum, None, captured=True)
+    assert not np.allclose(got, expected, rtol=1e-3)
+
+
+@needs_gpu
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "RAdam", "RMSprop"])
+def test_torchs_optimizers_are_recorded(kind):
+    make = getattr(torch.optim, kind)
+    outcomes = []
+    for captured in (True, False):
+        model = network().cuda()
+        optimizer = make(model.parameters(), lr=0.01, capturable=captured)
+        options = {"batch_size": 8, "epochs": 4, "device": "cuda", "rng": 0, "capture": captured}
+        rate = cosine(0.01, length=4)
+        history = train(model, cross_entropy, data(), optimizer=optimizer, lr=rate, **options)
+        outcomes.append(history.step_losses)
+    np.testing.assert_allclose(*outcomes, rtol=1e-3)
+
+
+def test_an_optimizer_that_a_graph_cannot_record_is_refused():
+    p = list(network().parameters())
+    for made, passes in (
+        (torch.optim.Adam(p, capturable=True), True),
+        (torch.optim.Adam(p), False),
+        (torch.optim.SGD(p, 0.1), False),
+        (PlainSGD(p, 0.1), True),
+    ):
+        if passes:
+            check_capture(True, torch.device("cuda"), made)
+        else:
+            with pytest.raises(ValueError, match=r"capturable=True, got (Adam|SGD) without"):
+                check_capture(True, torch.device("cuda"), made)
 
 
 def test_a_step_that_cannot_be_recorded_is_refused_and_leaves_no_trace(stand_in, monkeypatch):

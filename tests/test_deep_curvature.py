@@ -7,9 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sgdlib.deep.curvature import hessian_eigenvalues, hessian_product
-from sgdlib.problems import LeastSquares, Logistic
+from sgdlib.linear import LeastSquares, Logistic
 
 N, D, CLASSES = 60, 30, 4
 
@@ -149,11 +151,6 @@ def test_the_largest_not_the_largest_in_magnitude(count):
     np.testing.assert_allclose(found.eigenvalues, curvatures[::-1][:2], rtol=1e-4, atol=1e-4)
 
 
-def test_a_repeated_eigenvalue_has_its_value():
-    found = hessian_eigenvalues(Bends([2.0] * 30), itself, (X, Y), rng=0)
-    assert found.eigenvalues[0] == pytest.approx(2)
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_all_eigenvalues_of_a_small_model(count):
     curvatures = np.arange(1.0, count + 1)
@@ -214,6 +211,16 @@ def test_the_model_is_left_as_found():
         assert torch.equal(value, before[name])
 
 
+def test_statistics_do_not_move():
+    model = nn.Sequential(nn.Linear(D, 6), nn.BatchNorm1d(6), nn.Linear(6, CLASSES)).double()
+    before = copy.deepcopy(dict(model.named_buffers()))
+    hessian_eigenvalues(model, cross_entropy, (X, LABELS), rng=0)
+    hessian_product(model, cross_entropy, (X, LABELS), gaussian(D * 6 + 6 + 12 + 6 * 4 + 4, seed=1))
+    assert model.training
+    for name, value in model.named_buffers():
+        assert torch.equal(value, before[name])
+
+
 def test_rescaling_a_relu_network_changes_sharpness_and_not_the_function():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(D, 6), nn.ReLU(), nn.Linear(6, CLASSES)).double()
@@ -228,6 +235,12 @@ def test_rescaling_a_relu_network_changes_sharpness_and_not_the_function():
         for m in (model, twin)
     ]
     assert top[1] > 16 * top[0]
+
+
+def broken():
+    model = network()
+    model[2].weight.data[0, 0] = torch.inf
+    return model
 
 
 class Dice(nn.Module):
@@ -254,6 +267,12 @@ class Dice(nn.Module):
         ({"model": Dice()}, ArithmeticError, "random"),
         ({"model": nn.Identity()}, ValueError, "parameters that ask for a gradient"),
         ({"rng": "x"}, TypeError, "rng='x'"),
+        ({"tol": 1.0}, ValueError, "tol=1.0"),
+        ({"tol": "small"}, TypeError, "tol='small'"),
+        ({"k": True}, TypeError, "k=True"),
+        ({"batch_size": 2.5}, TypeError, "batch_size=2.5"),
+        ({"model": nn.Linear(D, 1, dtype=torch.complex128)}, TypeError, "real parameters"),
+        ({"model": broken()}, ArithmeticError, "a Hessian product is not finite"),
     ],
 )
 def test_bad_input_is_named(change, error, words):
@@ -263,6 +282,267 @@ def test_bad_input_is_named(change, error, words):
     assert words in str(caught.value)
 
 
-def test_a_vector_of_the_wrong_length_is_named():
-    with pytest.raises(ValueError, match=r"vector: expected shape \(30,\), got \(29,\)"):
-        hessian_product(linear(), squares, (X, Y), torch.zeros(D - 1))
+@pytest.mark.parametrize(
+    ("vector", "error", "words"),
+    [
+        (torch.zeros(D - 1), ValueError, "vector: expected shape (30,), got (29,)"),
+        (torch.zeros(D, dtype=torch.int64), TypeError, "vector: expected a torch.Tensor of float"),
+        (np.zeros(D), TypeError, "got ndarray"),
+        (torch.full((D,), torch.nan), ValueError, "vector: expected finite numbers"),
+    ],
+)
+def test_a_bad_vector_is_named(vector, error, words):
+    with pytest.raises(error) as caught:
+        hessian_product(linear(), squares, (X, Y), vector)
+    assert words in str(caught.value)
+
+
+# -- repeated and clustered eigenvalues --
+
+
+class Quadratic(nn.Module):
+    """A loss p'Hp/2 with a Hessian of our choice."""
+
+    def __init__(self, hessian):
+        super().__init__()
+        self.p = nn.Parameter(torch.ones(len(hessian), dtype=torch.float64))
+        self.h = torch.as_tensor(hessian)
+
+    def forward(self, x):
+        return x[:, :1] * 0 + self.p @ self.h @ self.p / 2
+
+
+def with_eigenvalues(values, seed=0):
+    q, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(values),) * 2))
+    return Quadratic(q @ np.diag(values) @ q.T)
+
+
+SPECTRA = {
+    "five equal": [20.44] * 5 + list(np.linspace(0, 1.5, 70)),
+    "pairs": list(np.repeat([9.0, 7.0, 5.0, 3.0], 2)) + list(np.linspace(-4, 1, 60)),
+    "a cluster": list(20.44 + 1e-4 * np.arange(5)) + list(np.linspace(0, 1.5, 70)),
+    "all equal": [2.0] * 50,
+    "all equal and negative": [-2.0] * 50,
+    "zero at the top": [0.0] * 4 + list(np.linspace(-50, -1, 60)),
+    "many zeros": [3.0, 3.0] + [0.0] * 80,
+    "one outlier": [100.0] + [1.0] * 60 + [-1.0] * 10,
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("k", [1, 2, 5, 7])
+def test_every_copy_of_an_eigenvalue_is_found(name, k):
+    values = np.sort(SPECTRA[name])[::-1]
+    found = hessian_eigenvalues(with_eigenvalues(values), itself, (X, Y), k, tol=1e-6, rng=0)
+    scale = max(abs(values[0]), np.sqrt(np.mean(values**2)))
+    np.testing.assert_allclose(found.eigenvalues, values[:k], rtol=0, atol=1e-6 * scale)
+    assert found.converged
+    np.testing.assert_allclose(found.eigenvectors @ found.eigenvectors.T, np.eye(k), atol=1e-9)
+    assert (found.residuals <= 3e-6 * scale).all()
+
+
+def five_outputs(count=5):
+    """Return a linear net of equal outputs, the data, and the Hessian: one block for each."""
+    inputs = gaussian(N, 8) * torch.linspace(4, 0.2, 8, dtype=torch.float64)
+    model = nn.Linear(8, count, bias=False, dtype=torch.float64)
+    block = 2 * (inputs.T @ inputs / N).numpy()
+    return model, (inputs, gaussian(N, count, seed=1)), np.kron(np.eye(count), block)
+
+
+def many_squares(outputs, y):
+    return ((outputs - y) ** 2).sum(1)
+
+
+def check_five(eigenvalues):
+    _, _, dense = five_outputs()
+    np.testing.assert_allclose(eigenvalues, np.linalg.eigvalsh(dense)[::-1][:5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("seed", range(4))
+def test_five_equal_outputs_have_the_largest_eigenvalue_five_times(dtype, seed):
+    model, data, _ = five_outputs()
+    data = tuple(t.to(dtype) for t in data)
+    found = hessian_eigenvalues(model.to(dtype), many_squares, data, 5, rng=seed)
+    check_five(found.eigenvalues)
+    assert found.converged
+    assert np.ptp(found.eigenvalues) < 1e-5 * found.eigenvalues[0]
+
+
+def test_planted_bug_one_lanczos_run():
+    from scipy.sparse.linalg import eigsh
+
+    _, _, dense = five_outputs()
+    start = np.random.default_rng(0).standard_normal(len(dense))
+    with pytest.raises(AssertionError):
+        check_five(eigsh(dense, k=5, which="LA", tol=1e-4, v0=start)[0][::-1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equal_to_the_dense_hessian_of_a_network(seed):
+    model = network(seed=seed)
+    dense = dense_hessian(model, cross_entropy, (X, LABELS))
+    expected = np.linalg.eigvalsh(dense)[::-1][:6]
+    found = hessian_eigenvalues(model, cross_entropy, (X, LABELS), 6, tol=1e-6, rng=seed)
+    np.testing.assert_allclose(found.eigenvalues, expected, rtol=1e-6)
+    assert found.converged
+
+
+def dense_hessian(model, loss, data):
+    """Return the matrix by torch's own nested derivatives."""
+    parameters = dict(model.named_parameters())
+    sizes = [p.numel() for p in parameters.values()]
+    flat = torch.cat([p.detach().flatten() for p in parameters.values()])
+
+    def mean(flat):
+        parts = flat.split(sizes)
+        named = {k: v.view_as(p) for (k, p), v in zip(parameters.items(), parts, strict=True)}
+        with sdpa_kernel(SDPBackend.MATH):
+            return loss(functional_call(model, named, (data[0],)), *data[1:]).mean()
+
+    return torch.autograd.functional.hessian(mean, flat).numpy()
+
+
+def test_converged_means_what_it_says():
+    values = np.linspace(0, 1, 400)  # the largest are close together: hard
+    model = with_eigenvalues(values)
+    for tol in (1e-1, 1e-3, 1e-6):
+        found = hessian_eigenvalues(model, itself, (X, Y), tol=tol, rng=0)
+        assert found.converged
+        assert found.residuals[0] <= tol
+        assert 1 - tol <= found.eigenvalues[0] <= 1 + 1e-9
+    rough = hessian_eigenvalues(
+        network(torch.float32), cross_entropy, (X.float(), LABELS), tol=1e-10, rng=0
+    )
+    assert rough.residuals[0] > 1e-10 * rough.eigenvalues[0]  # rounding alone is more
+    assert not rough.converged
+
+
+# -- layers whose fast kernels have no second derivative --
+
+
+class Sequence(nn.Module):
+    """Reads the inputs as a sequence, by a layer of some kind."""
+
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.kind = nn.Linear(5, 8), kind
+        self.layer = {
+            "encoder": lambda: nn.TransformerEncoderLayer(8, 2, 12, batch_first=True),
+            "two encoders": lambda: nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), 2
+            ),
+            "multihead": lambda: nn.MultiheadAttention(8, 2, batch_first=True),
+            "function": nn.Identity,
+            "causal": nn.Identity,
+            "lstm": lambda: nn.LSTM(8, 6, batch_first=True),
+            "gru": lambda: nn.GRU(8, 6, batch_first=True),
+            "rnn": lambda: nn.RNN(8, 6, batch_first=True),
+        }[kind]()
+        self.head = nn.LazyLinear(CLASSES)
+
+    def forward(self, x):
+        h = self.embed(x.unflatten(1, (-1, 5)))
+        if self.kind == "multihead":
+            h = self.layer(h, h, h, need_weights=False)[0]
+        elif self.kind in ("function", "causal"):
+            h = F.scaled_dot_product_attention(h, h, h, is_causal=self.kind == "causal")
+        elif self.kind in ("lstm", "gru", "rnn"):
+            h = self.layer(h)[0]
+        else:
+            h = self.layer(h)
+        return self.head(h.mean(1))
+
+
+KINDS = ["encoder", "two encoders", "multihead", "function", "causal", "lstm", "gru", "rnn"]
+
+
+@pytest.mark.filterwarnings("ignore:.*nested_tensor")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_layers_without_second_derivatives_use_kernels_that_have_them(kind, dtype):
+    model, data = Sequence(kind).to(dtype), (X[:12].to(dtype), LABELS[:12])
+    with torch.no_grad():
+        model.eval()(data[0])  # the head gets its shape
+    v = gaussian(sum(p.numel() for p in model.parameters()), seed=7)
+    product = hessian_product(model, cross_entropy, data, v.to(dtype))
+    exact = copy.deepcopy(model).double()
+    expected = by_differences(exact, cross_entropy, (X[:12], LABELS[:12]), v)
+    tol = 1e-6 if dtype == torch.float64 else 1e-3
+    assert (product.double() - expected).norm() < tol * expected.norm()
+    model.train()
+    found = hessian_eigenvalues(model, cross_entropy, data, 2, rng=0)
+    assert found.converged
+    assert model.training
+
+
+def test_attention_against_the_dense_hessian():
+    model = Sequence("encoder").double()
+    model.embed.requires_grad_(False)
+    with torch.no_grad():
+        model.eval()(X[:12])
+    for p in model.layer.parameters():
+        p.requires_grad_(p.ndim == 1)  # few enough for a dense matrix
+    data, trained = (X[:12], LABELS[:12]), [p for p in model.parameters() if p.requires_grad]
+    count = sum(p.numel() for p in trained)
+    columns = [hessian_product(model, cross_entropy, data, v) for v in torch.eye(count).double()]
+    dense = torch.stack(columns).numpy()
+    np.testing.assert_allclose(dense, dense.T, atol=1e-10)
+    found = hessian_eigenvalues(model, cross_entropy, data, 4, tol=1e-7, rng=0)
+    expected = np.linalg.eigvalsh(dense)[::-1][:4]
+    np.testing.assert_allclose(found.eigenvalues, expected, rtol=1e-6)
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        return 2 * ctx.saved_tensors[0] * grad
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return Once.apply(x)
+
+
+class Distances(nn.Module):
+    """Torch has no second derivative of these."""
+
+    def forward(self, x):
+        return torch.cdist(x[:, None], torch.eye(6, dtype=x.dtype))[:, 0]
+
+
+@pytest.mark.parametrize("layer", [Squared, Distances])
+def test_a_layer_that_cannot_be_differentiated_twice_is_named(layer):
+    model = nn.Sequential(nn.Linear(D, 6), nn.Tanh(), layer(), nn.LazyLinear(CLASSES)).double()
+    with torch.no_grad():
+        model(X)
+    model.train()
+    with pytest.raises(ValueError) as caught:
+        hessian_eigenvalues(model, cross_entropy, (X, LABELS), rng=0)
+    assert f"differentiated twice, got 2 ({layer.__name__})" in str(caught.value)
+    assert model.training
+    assert not model[2]._forward_hooks
+
+
+def test_a_loss_that_cannot_be_differentiated_twice_is_told_from_the_layers():
+    def margin(outputs, labels):
+        return F.multi_margin_loss(outputs, labels, reduction="none")
+
+    with pytest.raises(ValueError, match=r"outside of layers: .*multi_margin_loss_backward"):
+        hessian_eigenvalues(network(), margin, (X, LABELS), rng=0)
+
+
+def test_within_a_callers_no_grad_it_is_the_same():
+    model = network()
+    expected = hessian_eigenvalues(model, cross_entropy, (X, LABELS), rng=0)
+    for place in (torch.no_grad(), torch.inference_mode()):
+        with place:
+            found = hessian_eigenvalues(model, cross_entropy, (X, LABELS), rng=0)
+        assert found.eigenvalues[0] == pytest.approx(expected.eigenvalues[0], rel=1e-12)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from sgdlib.batching import LAST, SAMPLING, batches
-from sgdlib.deep import IndexBatches, TensorBatches
-from sgdlib.deep.indices import device_blocks
+from sgdlib.deep import IndexBatches, TensorBatches, loading
+from sgdlib.deep.sampler import device_blocks
 from sgdlib.schedules import grow_batch
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
@@ -46,9 +46,15 @@ def test_batches_are_those_of_the_numpy_generator(nb, sampling, last, epoch):
     loader.set_epoch(epoch)
     stream = 0 if sampling == "shuffle_once" else epoch
     rng = np.random.default_rng([loader.indices.seed, stream])
-    expected = list(batches(n, b, sampling=sampling, last=last, epochs=1, rng=rng))
+    length = {"epochs": 1}
+    if sampling in INDEPENDENT:  # the steps that begin in this epoch
+        length = {
+            "steps": sum(epoch * n <= start < (epoch + 1) * n for start in range(0, 4 * n, b))
+        }
+    expected = list(batches(n, b, sampling=sampling, last=last, rng=rng, **length))
+    assert len(loader) == len(expected)
     got = as_lists(loader)
-    assert len(got) == len(expected) == len(loader)
+    assert len(got) == len(expected)
     for (x, y, w), batch in zip(got, expected, strict=True):
         assert x == y == batch.indices.tolist()
         assert w == batch.weights.tolist()
@@ -71,6 +77,65 @@ def test_batches_that_are_kept_keep_their_contents():
     kept = list(loader)
     assert all(torch.equal(x[:, 0].long(), y) for x, y, _ in kept)
     assert sorted(torch.cat([y for _, y, _ in kept]).tolist()) == list(range(100_000))
+
+
+HOLD = {
+    "the batch": lambda x: x,
+    "a part of it": lambda x: x[:1, 1:],
+    "an array": lambda x: x.numpy(),
+    "one that follows it": lambda x: x.detach().view(-1),
+}
+
+
+@pytest.mark.parametrize("name", HOLD)
+def test_memory_is_used_again_only_where_nobody_holds_any_of_it(name):
+    loader = numbered(64, batch_size=4, sampling="sequential")
+    loader._rows = 8  # of two batches each, several blocks
+    held, expected = [], []
+    for x, _, _ in loader:
+        held.append(HOLD[name](x))
+        expected.append(held[-1].tolist())
+    list(loader)
+    assert [h.tolist() for h in held] == expected
+    addresses = {x.data_ptr() for x, _, _ in loader}
+    assert len(addresses) <= 2 * loader._gather[0]._most  # and it is, where nobody does
+
+
+def test_memory_that_is_used_again_without_asking_would_be_seen(monkeypatch):
+    monkeypatch.setattr(loading._Gather, "_users", staticmethod(lambda address: 0))
+    with pytest.raises(AssertionError):
+        test_memory_is_used_again_only_where_nobody_holds_any_of_it("a part of it")
+
+
+def test_a_graph_over_many_batches_has_the_gradients_of_all():
+    X = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    loader = TensorBatches(X, batch_size=4, sampling="sequential")
+    loader._rows = 8
+    theta = torch.ones(3, requires_grad=True)
+    total = sum(((x @ theta) ** 2).sum() for x, _ in loader)  # the graphs need the batches
+    total.backward()
+    torch.testing.assert_close(theta.grad, 2 * X.T @ (X @ torch.ones(3)))
+
+
+def test_batches_may_be_written_into_and_differentiated():
+    X = torch.arange(64.0).view(32, 2)
+    loader = TensorBatches(X, batch_size=4, sampling="sequential")
+    loader._rows = 8
+    for _ in range(3):
+        seen = []
+        for x, _ in loader:
+            seen.append(x.clone())
+            x.requires_grad_()
+            (x**2).sum().backward()
+            assert torch.equal(x.grad, 2 * seen[-1])
+            x.data.zero_()
+        assert torch.equal(torch.cat(seen), X)
+    with torch.inference_mode():
+        assert torch.equal(torch.cat([x for x, _ in loader]), X)
+    assert torch.equal(torch.cat([x for x, _ in loader]), X)
+    learned = X.clone().requires_grad_()
+    next(iter(TensorBatches(learned, batch_size=32)))[0].sum().backward()
+    assert torch.equal(learned.grad, torch.ones_like(X))
 
 
 # -- epochs --
@@ -130,6 +195,56 @@ def test_weights_have_the_type_of_the_data_and_are_shared():
     assert next(iter(TensorBatches(torch.arange(4), batch_size=2)))[1].dtype == torch.float32
 
 
+# -- batches drawn one by one: as many as the core makes --
+
+
+@given(sizes(), st.sampled_from(INDEPENDENT), st.integers(1, 4), st.booleans())
+@quick
+def test_epochs_hold_the_steps_that_begin_in_them(nb, sampling, epochs, growing):
+    """The oracle: all steps of the run in one go, as the NumPy core makes them."""
+    n, b = nb
+    size = grow_batch(b, factor=1.5, every=0.7, maximum=n) if growing else b
+    whole = [len(i) for i, _ in batches(n, size, sampling=sampling, epochs=epochs, rng=0)]
+    sampler = IndexBatches(n, size, sampling=sampling, rng=0)
+    each, places = [], []
+    for epoch in range(epochs):
+        assert growing or len(sampler) == sum(1 for _ in sampler.steps(epoch))
+        each.append([len(i) for i in sampler])
+        places.append(list(sampler.steps(epoch)))
+        assert [rows for _, rows in places[-1]] == each[-1]
+        assert sampler.start(epoch) == sum(map(sum, each[:-1]))
+    assert [*chain.from_iterable(each)] == whole
+    starts = [start for start, _ in chain.from_iterable(places)]
+    assert starts == np.cumsum([0, *whole])[:-1].tolist()
+
+
+@given(sizes(), st.sampled_from(SAMPLING[:3]), st.sampled_from(LAST))
+@quick
+def test_the_plan_of_an_epoch_is_what_comes(nb, sampling, last):
+    n, b = nb
+    size = grow_batch(b, factor=2, every=0.3, maximum=n)
+    loader = numbered(n, batch_size=size, sampling=sampling, last=last, rng=1)
+    for epoch in range(2):
+        came = [len(w) for *_, w in loader]
+        assert [rows for _, rows in loader.indices.steps(epoch)] == came
+
+
+def test_a_schedule_that_outgrows_the_data_is_named_at_its_place():
+    loader = numbered(20, batch_size=grow_batch(16, factor=2, every=5.0), rng=0)
+    loader.set_epoch(5)
+    words = r"batch_size\(5\)=32: expected an int in 1\.\.20, .*; grow_batch has maximum="
+    with pytest.raises(ValueError, match=words):
+        list(loader)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64])
+def test_small_integers_of_numpy_do_not_overflow(kind):
+    loader = numbered(200, batch_size=kind(100), sampling="replacement", rng=kind(3))
+    assert [len(w) for *_, w in loader] == [100, 100]
+    loader.set_epoch(kind(100))
+    assert [len(w) for *_, w in loader] == [100, 100]
+
+
 # -- torch's own classes as judges --
 
 
@@ -160,7 +275,8 @@ def test_as_batch_sampler_of_a_dataloader(sampling):
 
 
 def drawn(n, b, *, generator, rows=16, sampling="reshuffle", last="scale"):
-    blocks = device_blocks(n, b, generator=generator, sampling=sampling, last=last, rows=rows)
+    options = {"sampling": sampling, "last": last, "rows": rows, "epochs": 1}
+    blocks = device_blocks(n, b, generator=generator, **options)
     return [(indices.tolist(), block.weights) for block in blocks for indices in block.indices]
 
 
@@ -323,5 +439,7 @@ def test_padding_needs_weights():
 
 def test_more_than_all_examples_only_with_replacement():
     loader = numbered(4, batch_size=10, sampling="replacement", rng=0)
-    assert [len(w) for _, _, w in loader] == [10]
     assert len(loader) == 1
+    assert [len(w) for _, _, w in loader] == [10]
+    assert len(loader) == 0  # the second epoch, examples 4 to 7, is within the first batch
+    assert list(loader) == []

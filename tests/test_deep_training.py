@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -297,10 +298,18 @@ def test_a_seed_makes_the_run_and_global_state_is_left_alone():
     assert torch.equal(runs[0], runs[2])
 
 
-def test_model_mode_is_training_during_and_after():
-    model = network(dropout=0.5).eval()
-    train(model, cross_entropy, (X, LABELS), batch_size=8, epochs=1, lr=0.1, validation=(X, LABELS))
-    assert model.training
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_model_is_trained_in_training_mode_and_comes_back_as_it_was(mode):
+    model, seen = network(dropout=0.5).train(mode), []
+
+    def loss(outputs, y):
+        seen.append((len(outputs), torch.is_grad_enabled(), model.training))
+        return cross_entropy(outputs, y)
+
+    train(model, loss, (X, LABELS), batch_size=8, epochs=1, lr=0.1, validation=(X, LABELS))
+    assert {tuple(mode) for size, *mode in seen if size == 8} == {(True, True)}
+    assert {tuple(mode) for size, *mode in seen if size == N} == {(False, False)}
+    assert all(module.training is mode for module in model.modules())
 
 
 # -- when it goes wrong --
@@ -332,8 +341,8 @@ def test_divergence_step_is_the_first_bad_one():
     calls = []
 
     def loss(outputs, y):
-        calls.append(len(outputs))
-        bad = len(calls) == 20  # the first call is the trial with one example
+        calls.append(outputs.requires_grad)  # not so where only the loss itself is looked at
+        bad = outputs.requires_grad and sum(calls) == 20  # the first is the trial with few rows
         return cross_entropy(outputs, y) * (float("nan") if bad else 1.0)
 
     with pytest.raises(DivergenceError) as e:
@@ -375,7 +384,7 @@ OFF[11] = CLASSES
         ((X, LABELS), {"epochs": 1.5}, TypeError, "epochs=1.5"),
         ((X, LABELS), {"lr": float("nan")}, ValueError, "lr=nan"),
         ((X, LABELS), {"lr": -1.0}, ValueError, "lr=-1.0"),
-        ((X, LABELS), {"lr": lambda p: float("inf")}, ValueError, "lr=inf"),
+        ((X, LABELS), {"lr": lambda p: float("inf")}, ValueError, r"lr\(0\)=inf"),
         ((X, LABELS), {"lr": None}, ValueError, "lr=None"),
         ((X, LABELS), {"clip": 0.0}, ValueError, "clip=0.0"),
         ((X, LABELS), {"micro_batch_size": 0}, ValueError, "micro_batch_size=0"),
@@ -466,6 +475,27 @@ def test_someone_looks_in_a_terminal_and_in_an_open_notebook_only(monkeypatch):
     assert not _progress.someone_looks()
     monkeypatch.setenv("JPY_SESSION_NAME", "chapter.ipynb")
     assert _progress.someone_looks()
+    # It may inherit the names from an editor; but it is told that nobody answers questions.
+    deaf = SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=False))
+    monkeypatch.setattr(IPython, "get_ipython", lambda: deaf)
+    assert not _progress.someone_looks()
+    monkeypatch.setattr(deaf.kernel, "_allow_stdin", True)
+    assert _progress.someone_looks()
+    monkeypatch.setenv("BOOK_BUILD", "1")
+    assert not _progress.someone_looks()
+
+
+@pytest.mark.parametrize("name", ["VSCODE_PID", "COLAB_RELEASE_TAG", "JPY_SESSION_NAME"])
+def test_a_program_that_executes_a_notebook_sees_no_bar(name, monkeypatch):
+    import nbclient
+    import nbformat
+
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    code = "from sgdlib.deep._progress import someone_looks; print(someone_looks())"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbclient.NotebookClient(notebook).execute()
+    assert notebook.cells[0].outputs[0].text == "False\n"
 
 
 # -- captured graphs --
@@ -476,9 +506,11 @@ def test_someone_looks_in_a_terminal_and_in_an_open_notebook_only(monkeypatch):
     [
         ({}, "capture=True: expected a CUDA device, got device='cpu'"),
         ({"capture": 1}, "capture=1"),
+        ({"capture": "no"}, "capture='no': expected True or False"),
+        ({"capture": False, "progress": "no"}, "progress='no': expected True or False"),
     ],
 )
-def test_a_graph_needs_a_gpu(options, message):
+def test_flags_are_flags_and_a_graph_needs_a_gpu(options, message):
     options = {"capture": True, "device": "cpu", "batch_size": 8, "epochs": 1, "lr": 0.1} | options
     with pytest.raises((ValueError, TypeError), match=message):
         train(network(), cross_entropy, (X, LABELS), **options)
@@ -510,6 +542,28 @@ def test_a_callers_autocast_changes_nothing(precision):
                 rng=0,
                 device="cpu",
             )
+        outcomes.append(parameters(model))
+    assert torch.equal(*outcomes)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_callers_way_without_gradients_changes_nothing(mode):
+    ours, judge = network(), network()
+    options = {"batch_size": 8, "epochs": 2, "lr": 0.1, "rng": 0, "validation": (X, LABELS)}
+    with mode():
+        train(ours, cross_entropy, (X, LABELS), **options)
+    train(judge, cross_entropy, (X, LABELS), **options)
+    assert torch.equal(parameters(ours), parameters(judge))
+
+
+def test_small_integers_of_numpy_do_not_overflow(tmp_path):
+    small = {"batch_size": np.int8(1), "epochs": np.uint8(3), "micro_batch_size": np.int8(1)}
+    small |= {"checkpoint_every": np.int8(100), "patience": np.int8(100), "rng": np.uint8(7)}
+    outcomes = []
+    for name, options in {"a": small, "b": {k: int(v) for k, v in small.items()}}.items():
+        options |= {"lr": np.float32(0.01), "clip": np.float16(3), "checkpoint": tmp_path / name}
+        model = network()
+        train(model, cross_entropy, (X, LABELS), validation=(X, LABELS), **options)
         outcomes.append(parameters(model))
     assert torch.equal(*outcomes)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sgdlib.deep import PlainSGD, TensorBatches, train
-from sgdlib.deep.range_test import local_lines, lr_range_test
+from sgdlib.deep.lr_range import local_lines, lr_range_test
 
 
 def squares(outputs, y):
@@ -131,6 +131,151 @@ def test_leaves_no_trace_when_it_fails(model, data):
     with pytest.raises(RuntimeError, match="out of order"):
         lr_range_test(model, breaks, data, batch_size=16, optimizer=optimizer, rng=0)
     assert_same(before, everything(model, optimizer))
+
+
+def test_leaves_no_trace_of_lazy_layers_but_their_shapes(data):
+    model = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.Linear(4, 1))
+    before = everything(nn.Linear(1, 1), None)["random"]
+    lr_range_test(model, squares, data, batch_size=16, steps=20, rng=0)
+    assert (torch.get_rng_state() == before).all()
+    assert model[1].num_batches_tracked == 0
+    again = everything(model, None)
+    lr_range_test(model, squares, data, batch_size=16, steps=20, rng=0)
+    assert_same(again, everything(model, None))
+
+
+def test_the_callers_own_groups_and_tensors_come_back(model, data):
+    optimizer = torch.optim.Adam(model.parameters(), lr=torch.tensor(0.01))
+    group, rate = optimizer.param_groups[0], optimizer.param_groups[0]["lr"]
+    lr_range_test(model, squares, data, batch_size=16, steps=20, optimizer=optimizer, rng=0)
+    assert optimizer.param_groups[0] is group
+    assert group["lr"] is rate
+    assert rate == torch.tensor(0.01)
+
+
+def test_a_layer_set_aside_is_not_trained_on(model, data):
+    """Its statistics do not move, not even during the test: they would change the losses."""
+    model.body[1].eval().requires_grad_(False)
+    seen = []
+
+    def watch(outputs, y):
+        seen.append(model.body[1].running_mean.clone())
+        return squares(outputs, y)
+
+    lr_range_test(model, watch, data, batch_size=16, steps=20, rng=0)
+    assert all(torch.equal(s, seen[0]) for s in seen)
+    assert not model.body[1].training
+
+
+def plain(seed=0):
+    torch.manual_seed(seed)
+    return nn.Linear(3, 1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("micro", [1, 5, 16, 40])
+def test_micro_batches_change_nothing(data, micro):
+    data = tuple(t.double() for t in data)
+    options = {"batch_size": 16, "steps": 30, "rng": 0}
+    whole = lr_range_test(plain(), squares, data, **options)
+    pieces = lr_range_test(plain(), squares, data, micro_batch_size=micro, **options)
+    np.testing.assert_allclose(pieces.losses, whole.losses, rtol=1e-10)
+
+
+def clipped_listing(clip, data):
+    """The sweep written out, with the gradient shortened before each step."""
+    model, losses = plain(), []
+    loader = TensorBatches(*data, batch_size=16, last="drop", rng=0)
+    batches = [b for epoch in range(4) for b in loader.iterate(epoch)]
+    for k, lr in enumerate(np.geomspace(1e-2, 1.0, 20)):
+        x, y, _ = batches[k]
+        gradients = torch.autograd.grad(squares(model(x), y).mean(), list(model.parameters()))
+        norm = sum((g**2).sum() for g in gradients).sqrt()
+        for p, g in zip(model.parameters(), gradients, strict=True):
+            p.data -= lr * g * min(1.0, clip / (norm.item() + 1e-6))
+        x, y, _ = batches[k + 1]
+        losses.append(squares(model(x), y).mean().item())
+    return losses
+
+
+def test_clipping_is_that_of_the_listing(data):
+    data = tuple(t.double() for t in data)
+    options = {"batch_size": 16, "steps": 20, "low": 1e-2, "high": 1.0, "rng": 0}
+    found = lr_range_test(plain(), squares, data, clip=0.3, micro_batch_size=5, **options)
+    np.testing.assert_allclose(found.losses, clipped_listing(0.3, data), rtol=1e-9)
+    free = lr_range_test(plain(), squares, data, **options)
+    assert abs(free.losses - found.losses).max() > 0.01
+
+
+def test_bf16_is_close_and_leaves_no_trace(model, data):
+    before = everything(model, None)
+    full = lr_range_test(model, squares, data, batch_size=64, rng=0)
+    half = lr_range_test(model, squares, data, batch_size=64, precision="bf16", rng=0)
+    assert_same(before, everything(model, None))
+    first = slice(None, 20)
+    assert (half.losses[first] != full.losses[first]).any()
+    np.testing.assert_allclose(half.losses[first], full.losses[first], rtol=0.03)
+
+
+def test_within_a_callers_no_grad_it_is_the_same(model, data):
+    expected = lr_range_test(model, squares, data, batch_size=16, steps=20, rng=0).losses
+    for place in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu")):
+        with place:
+            found = lr_range_test(model, squares, data, batch_size=16, steps=20, rng=0).losses
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_optimizer_of_another_model_is_named(model, data):
+    other = torch.optim.SGD(copy.deepcopy(model).parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="optimizer: expected parameters of the model"):
+        lr_range_test(model, squares, data, batch_size=16, optimizer=other)
+
+
+def test_groups_keep_the_ratio_of_their_rates(data):
+    """The second group moves ten times as fast, as in a run with a schedule."""
+    data = tuple(t.double() for t in data)
+    model = plain()
+    groups = [{"params": [model.weight], "lr": 0.01}, {"params": [model.bias], "lr": 0.1}]
+    optimizer = torch.optim.SGD(groups)
+    options = {"batch_size": 16, "steps": 20, "low": 1e-4, "high": 1e-2, "rng": 0}
+    found = lr_range_test(model, squares, data, optimizer=optimizer, **options)
+    assert [g["lr"] for g in optimizer.param_groups] == [0.01, 0.1]
+    judge, losses = plain(), []
+    loader = TensorBatches(*data, batch_size=16, last="drop", rng=0)
+    batches = [b for epoch in range(4) for b in loader.iterate(epoch)]
+    for k, lr in enumerate(np.geomspace(1e-4, 1e-2, 20)):
+        x, y, _ = batches[k]
+        w, b = torch.autograd.grad(squares(judge(x), y).mean(), list(judge.parameters()))
+        judge.weight.data -= lr * w
+        judge.bias.data -= 10 * lr * b
+        x, y, _ = batches[k + 1]
+        losses.append(squares(judge(x), y).mean().item())
+    np.testing.assert_allclose(found.losses, losses, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"batch_size": 1}, "batch_size: expected"), ({"micro_batch_size": 3}, "micro_batch_size=3")],
+)
+def test_batches_too_small_for_batch_normalisation(model, data, options, words):
+    before = everything(model, None)
+    with pytest.raises(ValueError, match=words):
+        lr_range_test(model, squares, data, **({"batch_size": 16} | options))
+    assert_same(before, everything(model, None))
+
+
+def test_parameters_of_the_loss_are_put_back_too(model, data):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, outputs, y):
+            return squares(outputs * self.scale, y)
+
+    loss = Scaled()
+    both = torch.optim.SGD([*model.parameters(), *loss.parameters()], lr=0.1)
+    lr_range_test(model, loss, data, batch_size=16, optimizer=both, rng=0)
+    assert loss.scale.item() == 1.0
 
 
 def test_training_afterwards_is_the_same_bit_for_bit(model, data):
@@ -291,11 +436,18 @@ def test_a_loss_that_explodes_at_once():
         ({"low": 1.0, "high": 0.1}, "high=0.1: expected a finite number > 1"),
         ({"high": float("inf")}, "high=inf: expected a finite number > 1e-05"),
         ({"steps": 5}, "steps=5: expected an int >= 20"),
+        ({"steps": 10**9}, r"steps=1000000000: expected an int in 20\.\.1000000"),
         ({"batch_size": 0}, r"batch_size=0: expected an int in 1\.\.200"),
         ({"batch_size": 201}, r"batch_size=201: expected an int in 1\.\.200"),
         ({"batch_size": 2.5}, r"batch_size=2.5: expected an int in 1\.\.200"),
         ({"rng": -1}, "rng=-1: expected an int >= 0"),
         ({"loss": nn.MSELoss()}, "one loss per example"),
+        ({"micro_batch_size": 0}, "micro_batch_size=0: expected an int in 1"),
+        ({"micro_batch_size": "all"}, "micro_batch_size='all': expected an int"),
+        ({"clip": 0.0}, "clip=0.0: expected a finite number > 0"),
+        ({"clip": True}, "clip=True: expected a finite number"),
+        ({"precision": "fp16"}, "precision='fp16': expected one of 'float32', 'bf16'"),
+        ({"optimizer": "sgd"}, "optimizer='sgd': expected a torch optimizer"),
     ],
 )
 def test_bad_input(model, data, options, message):
