@@ -1,7 +1,7 @@
 """Run everything that is checked, part by part, and print the time of each.
 
-The linters, the unit tests and doctests, every notebook against its stored output, the strict
-build of the book, and the built pages in a browser. The parts all run, whatever fails before;
+The linters, the types, the unit tests and doctests, every notebook against its stored output, the
+strict build of the book, and its pages in a browser. The parts all run, whatever fails before;
 the exit code is 1 if any failed. Where there is no browser its tests are named as skipped, unless
 ``CI=true``: then that is a failure.
 """
@@ -47,6 +47,7 @@ def parts():
     """Yield name, command and environment of each part; one with the command None is skipped."""
     yield "ruff check", [PYTHON, "-m", "ruff", "check", "."], {}
     yield "ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."], {}
+    yield "types", [PYTHON, "-m", "pyrefly", "check", "--python-interpreter-path", PYTHON], {}
     in_two = ["-n", "2", "--dist", "loadfile"]  # a file's tests share what they build
     yield "unit tests", [*PYTEST, *in_two, "--ignore=tests/browser", "tests"], {}
     yield "doctests", [*PYTEST, "--doctest-modules", "sgdlib", "_ext"], {}
