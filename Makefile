@@ -27,7 +27,7 @@ normalize: $(READY)  ## execute every notebook and store it without its figures
 	$(BIN)/python tools/normalize.py --execute
 
 lab: $(READY)  ## open the chapters in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=chapters
+	$(BIN)/jupyter lab --notebook-dir=chapters $(if $(filter 0,$(shell id -u)),--allow-root)
 
 clean:  ## remove what was built (rm -r .venv removes the environment)
 	rm -rf _build build .pytest_cache .hypothesis .ruff_cache *.egg-info

@@ -5,12 +5,15 @@ of them, chapter by chapter: the title, linked to its place, and the text that p
 the claims, they are kept in Sphinx's environment by page, so that incremental builds are right.
 """
 
+from urllib.parse import urldefrag, urljoin
+
 from claims_ledger import reading_order
 from docutils import nodes
 from docutils.utils import new_document
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
+from sphinx.util.osutil import relative_uri
 
 logger = logging.getLogger(__name__)
 PREFIX = "Trap:"
@@ -63,10 +66,15 @@ def resolved(app, docname, page, text):
     document.settings.env = app.env
     document += text.deepcopy()
     app.env.resolve_references(document, docname, app.builder)
+    here, there = map(app.builder.get_target_uri, (docname, page))
     for reference in document.findall(nodes.reference):
         if "refid" in reference:  # a place in the trap's own page
-            address = app.builder.get_relative_uri(docname, page)
-            reference["refuri"] = f"{address}#{reference.attributes.pop('refid')}"
+            reference["refuri"] = f"#{reference.attributes.pop('refid')}"
+        if reference.get("internal") or reference["refuri"].startswith("#"):
+            # Sphinx has made it relative to the page where the trap stands
+            address, anchor = urldefrag(urljoin(there, reference["refuri"]))
+            anchor = anchor and f"#{anchor}"
+            reference["refuri"] = relative_uri(here, address) + anchor
     return document.children[0]
 
 
