@@ -173,7 +173,8 @@ def test_a_parameter_that_the_loss_does_not_use_adds_zeros():
     found = hessian_eigenvalues(model, squares, (X, Y), tol=1e-6, rng=0)
     expected = np.linalg.eigvalsh(LeastSquares(X.numpy(), Y.numpy()).hessian())[-1]
     assert found.eigenvalues[0] == pytest.approx(expected, rel=1e-6)
-    assert not found.eigenvectors[0, D:].any()
+    # zero to rounding: the first direction is random, and what is idle in it dies out
+    assert abs(found.eigenvectors[0, D:]).max() < 1e-12
 
 
 def test_a_frozen_layer_has_no_part_in_it():
@@ -511,14 +512,15 @@ class Squared(nn.Module):
         return Once.apply(x)
 
 
-class Distances(nn.Module):
+class Margins(nn.Module):
     """Torch has no second derivative of these."""
 
     def forward(self, x):
-        return torch.cdist(x[:, None], torch.eye(6, dtype=x.dtype))[:, 0]
+        first = torch.zeros(len(x), dtype=torch.long)
+        return F.multi_margin_loss(x, first, reduction="none")[:, None]
 
 
-@pytest.mark.parametrize("layer", [Squared, Distances])
+@pytest.mark.parametrize("layer", [Squared, Margins])
 def test_a_layer_that_cannot_be_differentiated_twice_is_named(layer):
     model = nn.Sequential(nn.Linear(D, 6), nn.Tanh(), layer(), nn.LazyLinear(CLASSES)).double()
     with torch.no_grad():

@@ -436,7 +436,8 @@ class InDataclass(Pair):
 
 class InObject(Pair):
     def wrap(self, out):
-        return torch.distributions.Normal(out[:, 0], 1.0)
+        # torch.func.vmap cannot run its checks of values in every version
+        return torch.distributions.Normal(out[:, 0], 1.0, validate_args=False)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

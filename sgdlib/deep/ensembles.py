@@ -164,7 +164,7 @@ def train_ensemble(
                     total += (each * weights).sum(dim=1).double()
                     weight_sum += sum_of_weights
                     position += indices.shape[1]
-                losses[epoch, which] = (total / weight_sum).cpu()
+                losses[epoch, which] = (total / weight_sum).numpy(force=True)
                 if validation is not None:
                     measured[:, epoch, which] = group.evaluate(loss, validation, metrics)
     ensemble.write_back()
