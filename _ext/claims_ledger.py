@@ -16,6 +16,7 @@ import json
 from html.parser import HTMLParser
 from types import NoneType
 
+from by_page import keep, reading_order
 from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -41,7 +42,7 @@ class ClaimsLedger(SphinxDirective):
 
     def run(self):
         """Leave a placeholder and remember the page."""
-        self.env.ledger_pages.add(self.env.docname)
+        self.env.ledger_pages[self.env.docname] = True
         return [ledger()]
 
 
@@ -156,41 +157,9 @@ def check_hidden(app, docname, source):
             warn("hidden", message, number, min(tags), location=docname)
 
 
-def start(app, env, docnames):
-    """Give a new environment its places for records and for pages with a ledger."""
-    env.claims = getattr(env, "claims", {})
-    env.ledger_pages = getattr(env, "ledger_pages", set())
-
-
-def purge(app, env, docname):
-    """Forget a page that is read again or has left the book."""
-    getattr(env, "claims", {}).pop(docname, None)
-    getattr(env, "ledger_pages", set()).discard(docname)
-
-
-def merge(app, env, docnames, other):
-    """Take over what a parallel reader found."""
-    env.claims.update({name: other.claims[name] for name in docnames})
-    env.ledger_pages |= other.ledger_pages & set(docnames)
-
-
 def updated(app, env):
     """Write the ledger anew in every build: any chapter's claims or title may have moved."""
     return sorted(env.ledger_pages)
-
-
-def reading_order(env):
-    """Every page in the order of the table of contents."""
-    order = []
-
-    def walk(name):
-        if name not in order:
-            order.append(name)
-            for child in env.toctree_includes.get(name, []):
-                walk(child)
-
-    walk(env.config.root_doc)
-    return order + sorted(env.found_docs - set(order))
 
 
 def fill(app, doctree, docname):
@@ -284,11 +253,10 @@ def row(*cells):
 
 def setup(app):
     """Register the directive and the events."""
+    keep(app, "claims")
+    keep(app, "ledger_pages")
     app.add_node(ledger)
     app.add_directive("claims-ledger", ClaimsLedger)
-    app.connect("env-before-read-docs", start)
-    app.connect("env-purge-doc", purge)
-    app.connect("env-merge-info", merge)
     app.connect("source-read", check_hidden)
     app.connect("doctree-read", collect)
     app.connect("env-updated", updated)

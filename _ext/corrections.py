@@ -7,7 +7,7 @@ the claims, they are kept in Sphinx's environment by page, so that incremental b
 
 from urllib.parse import urldefrag, urljoin
 
-from claims_ledger import reading_order
+from by_page import keep, reading_order
 from docutils import nodes
 from docutils.utils import new_document
 from sphinx.util import logging
@@ -28,7 +28,7 @@ class Corrections(SphinxDirective):
 
     def run(self):
         """Leave a placeholder and remember the page."""
-        self.env.corrections_pages.add(self.env.docname)
+        self.env.corrections_pages[self.env.docname] = True
         return [corrections()]
 
 
@@ -78,24 +78,6 @@ def resolved(app, docname, page, text):
     return document.children[0]
 
 
-def start(app, env, docnames):
-    """Give a new environment its places for traps and for pages that list them."""
-    env.traps = getattr(env, "traps", {})
-    env.corrections_pages = getattr(env, "corrections_pages", set())
-
-
-def purge(app, env, docname):
-    """Forget a page that is read again or has left the book."""
-    getattr(env, "traps", {}).pop(docname, None)
-    getattr(env, "corrections_pages", set()).discard(docname)
-
-
-def merge(app, env, docnames, other):
-    """Take over what a parallel reader found."""
-    env.traps.update({name: other.traps[name] for name in docnames})
-    env.corrections_pages |= other.corrections_pages & set(docnames)
-
-
 def updated(app, env):
     """Write the list anew in every build: any chapter's traps may have moved."""
     return sorted(env.corrections_pages)
@@ -132,11 +114,10 @@ def _without_prefix(node):
 
 def setup(app):
     """Register the directive and the events."""
+    keep(app, "traps")
+    keep(app, "corrections_pages")
     app.add_node(corrections)
     app.add_directive("corrections", Corrections)
-    app.connect("env-before-read-docs", start)
-    app.connect("env-purge-doc", purge)
-    app.connect("env-merge-info", merge)
     app.connect("doctree-read", collect)
     app.connect("env-updated", updated)
     app.connect("doctree-resolved", fill)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import quickjs
+from by_page import keep
 from docutils import nodes
 from sphinx.locale import _
 from sphinx.util import logging
@@ -85,21 +86,6 @@ def read(app, doctree):
     app.env.math_characters[app.env.docname] = used
 
 
-def start(app, env, docnames):
-    """Give a new environment its place for the characters."""
-    env.math_characters = getattr(env, "math_characters", {})
-
-
-def purge(app, env, docname):
-    """Forget a page that is read again or has left the book."""
-    getattr(env, "math_characters", {}).pop(docname, None)
-
-
-def merge(app, env, docnames, other):
-    """Take over what a parallel reader found."""
-    env.math_characters.update({name: other.math_characters[name] for name in docnames})
-
-
 def visit_math(self, node):
     """Write an inline formula."""
     self.body.append(self.starttag(node, "span", "", CLASS="math notranslate nohighlight"))
@@ -122,9 +108,7 @@ def visit_math_block(self, node):
 
 def setup(app):
     """Register the renderer ``katex``."""
+    keep(app, "math_characters")
     app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
-    app.connect("env-before-read-docs", start)
-    app.connect("env-purge-doc", purge)
-    app.connect("env-merge-info", merge)
     app.connect("doctree-read", read)
     return {"version": "1", "env_version": 1, "parallel_read_safe": True}
