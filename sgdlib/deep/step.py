@@ -134,7 +134,7 @@ class Step:
     def _first(self, batch: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
         _check_batch(batch)
         check_weights(weights, batch[0])
-        self.optimizer.zero_grad()
+        self._forget_gradients()
         self._make = self._update
         if self.capture:
             self._make = CapturedSteps(self._update, self.model, self.optimizer)
@@ -154,8 +154,14 @@ class Step:
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters(), self.clip)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self._forget_gradients()
         return losses
+
+    def _forget_gradients(self) -> None:
+        """Do what `zero_grad` does without its bookkeeping, a twentieth of a small step."""
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
 
 
 def _check_batch(batch):
