@@ -171,6 +171,7 @@ ABOVE = {
     "LivePeak": "takes no argument",
     "SavedBytes": "tensors to leave out; its tests name what is refused",
     "begin": "takes no argument",
+    "ramp": "a count; its tests name what is refused",
     "load_mnist1d": "takes no argument",
     "load_gpu_recording": "a file; its tests name what is refused",
     "quote": "writes into the page; its tests name what is refused",

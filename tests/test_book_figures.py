@@ -1,6 +1,8 @@
 """Figures: colours that everyone can tell apart, ink from the page, ids that do not meet."""
 
+import html
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -11,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from sgdlib.book import COLORS, begin, figures, show
+from sgdlib.book import COLORS, begin, figures, ramp, show
 from sgdlib.book._svg import PAPER, inline_svg
 
 WHITE, DARK = "#ffffff", "#14181e"
@@ -106,6 +108,46 @@ def test_the_measure_finds_a_pair_that_deuteranopes_confuse():
     orange, ochre = "#d9632a", "#a87a12"
     assert closest_pair([orange, ochre], SEEN_BY["everyone"]) > 20
     assert closest_pair([orange, ochre], SEEN_BY["deuteranopes"]) < 5
+
+
+@pytest.mark.parametrize("page", [WHITE, DARK])
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_the_colours_of_batch_sizes_stand_out_and_go_from_hot_to_cold(page, count):
+    colours = ramp(count)
+    assert len(set(colours)) == count
+    assert min(contrast(colour, page) for colour in colours) >= 3
+    assert colours[0] == COLORS[1]
+    assert count == 1 or colours[-1] == COLORS[0]
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "3", None])
+def test_a_ramp_needs_a_count(count):
+    with pytest.raises((TypeError, ValueError), match="count"):
+        ramp(count)
+
+
+def test_exponents_are_nearly_as_large_as_their_base():
+    fig, ax = plt.subplots()
+    ax.plot([1, 2], [1e-3, 1e3])
+    ax.set(yscale="log")
+    drawn = inline_svg(fig, "A line.")
+    sizes = {float(size) for size in re.findall(r"font-size:([\d.]+)px", drawn)}
+    assert min(sizes) >= 0.85 * max(sizes)
+
+
+def test_the_drawing_says_where_its_axes_are_and_what_they_measure():
+    fig, (left, right) = plt.subplots(1, 2, figsize=(5, 2))
+    left.set(xlim=(0, 4), ylim=(1e-3, 10), yscale="log", xlabel=r"rate $\eta_1$", ylabel="loss")
+    right.set_axis_off()
+    drawn = inline_svg(fig, "Axes.")
+    data = re.search(r'data-axes="([^"]*)"', drawn)[1]
+    ((x0, y0, x1, y1, x, y),) = json.loads(html.unescape(data))
+    assert x == [0, 4, False, "rate η_1"]
+    assert y == [1e-3, 10, True, "loss"]
+    corners = left.get_window_extent().get_points() * 72 / fig.dpi
+    np.testing.assert_allclose([x0, x1], corners[:, 0], atol=0.1)
+    np.testing.assert_allclose([y0, y1], 144 - corners[::-1, 1], atol=0.1)
+    assert "data-axes" not in inline_svg(right.figure.__class__(), "Nothing.")
 
 
 def test_lines_differ_in_dashes_and_points_in_markers_too():
@@ -239,7 +281,7 @@ def test_several_panels_are_one_image():
     axs[1].hist([1, 2, 2, 3])
     root = ET.fromstring(inline_svg(fig, "Two panels."))
     assert root.get("viewBox") == "0 0 504 216"
-    assert (root.get("width"), root.get("height")) == ("672", "288")
+    assert (root.get("width"), root.get("height")) == ("773", "331")
 
 
 def test_equal_markers_share_their_style():

@@ -12,7 +12,7 @@ from sgdlib.book.datasets import (
     load_mnist1d,
 )
 from sgdlib.book.explore import explore, interval
-from sgdlib.book.figures import COLORS, begin, show
+from sgdlib.book.figures import COLORS, begin, ramp, show
 
 __all__ = [
     "COLORS",
@@ -27,5 +27,6 @@ __all__ = [
     "load_gpu_recording",
     "load_mnist1d",
     "quote",
+    "ramp",
     "show",
 ]

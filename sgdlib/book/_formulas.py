@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
+_SCRIPT = 0.86  # of a sub- or superscript to its letter
+
 
 def set_formulas(root: ET.Element, outlines: Callable[[], ET.Element]) -> None:
     """Turn each formula below `root` into a line of text; one that is more, into outlines.
@@ -61,7 +63,7 @@ def _line(group: ET.Element) -> ET.Element | None:
     if [child.tag for child in group] != ["text"]:
         return None
     spans = sorted(group[0], key=lambda span: float(span.get("x")))
-    level = float(spans[0].get("y"))
+    level, base = float(spans[0].get("y")), max(map(_font_size, spans))
     line = ET.Element("text", {**group.attrib, "y": f"{level:.1f}"})
     end, run, run_style = None, None, None
     for span in spans:
@@ -72,6 +74,10 @@ def _line(group: ET.Element) -> ET.Element | None:
             return None
         shift = round(y - level, 1) if abs(y - level) > 0.05 * size else 0
         apart = gap > 0.12 * size
+        if (
+            size < _SCRIPT * base
+        ):  # as small as Matplotlib sets them, exponents cannot be read on a phone
+            style = style.replace(f"font-size: {size:g}px", f"font-size: {_SCRIPT * base:.3g}px")
         if run is None or style != run_style or shift or apart:
             run = ET.SubElement(line, "tspan", style=style)
             run.text, run_style, level = "", style, level + shift

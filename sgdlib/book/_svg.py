@@ -11,8 +11,11 @@ import base64
 import hashlib
 import html
 import io
+import json
 import re
+import unicodedata
 import xml.etree.ElementTree as ET
+from contextlib import suppress
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -31,6 +34,7 @@ _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _DECIMAL = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
 _RASTER_DPI = 144  # of what an artist asks to be drawn as pixels
+_PIXELS = 4 / 3 * 1.15  # of the page to a point, where the page is wide enough: labels as its text
 _PNG = "data:image/png;base64,"
 _ROOT_STYLE = (
     "max-width:100%;height:auto;overflow:visible;fill:currentColor;stroke-linejoin:round;"
@@ -51,7 +55,7 @@ def inline_svg(fig: Figure, alt: str, prefix: str | None = None) -> str:
         Start of every id in the drawing. By default a digest of the drawing, so that two different
         figures on one page never share a clip path or a marker.
     """
-    root = _drawing(fig, "none")
+    root, axes = _drawing(fig, "none"), _axes(fig)
     set_formulas(root, lambda: _drawing(fig, "path"))
     width, height = (float(size) for size in root.get("viewBox").split()[2:])
     _compact(root)
@@ -60,7 +64,8 @@ def inline_svg(fig: Figure, alt: str, prefix: str | None = None) -> str:
     prefix = prefix or "f" + hashlib.sha256(body.encode()).hexdigest()[:8]
     return (
         f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {width:g} {height:g}" '
-        f'width="{width * 4 / 3:.0f}" height="{height * 4 / 3:.0f}" style="{_ROOT_STYLE}">'
+        f'width="{width * _PIXELS:.0f}" height="{height * _PIXELS:.0f}" {axes}'
+        f'style="{_ROOT_STYLE}">'
         f"{body.replace('@', prefix)}</svg>"
     )
 
@@ -79,6 +84,50 @@ def _drawing(fig: Figure, fonttype: str) -> ET.Element:
         if _HREF in element.attrib:
             element.set("href", element.attrib.pop(_HREF))
     return root
+
+
+def _axes(fig: Figure) -> str:
+    """Return the attribute that says where the axes are, from which a page reads values off.
+
+    For each pair of plain axes: left, top, right and bottom in the drawing's units, then for x and
+    for y the limits, whether the scale is logarithmic, and the label.
+    """
+    places = []
+    for ax in fig.axes:
+        scales = {ax.get_xscale(), ax.get_yscale()}
+        plain = ax.name == "rectilinear" and scales <= {"linear", "log"}
+        if not (plain and ax.axison and ax.xaxis.get_visible() and ax.get_label() != "<colorbar>"):
+            continue
+        box = ax.get_window_extent().transformed(fig.dpi_scale_trans.inverted())
+        height = 72 * fig.get_figheight()
+        corners = [72 * box.x0, height - 72 * box.y1, 72 * box.x1, height - 72 * box.y0]
+        place: list[object] = [round(corner, 1) for corner in corners]
+        for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+            if not len(axis.get_majorticklocs()):  # an axis without values
+                place.append(None)
+                continue
+            log, label = axis.get_scale() == "log", axis.get_label_text()
+            place.append([float(f"{low:.5g}"), float(f"{high:.5g}"), log, _in_words(label)])
+        if place[4:] != [None, None]:
+            places.append(place)
+    if not places:
+        return ""
+    return f'tabindex="0" data-axes="{html.escape(json.dumps(places, ensure_ascii=False))}" '
+
+
+def _in_words(label: str) -> str:
+    r"""Return a label with its formulas as plain text.
+
+    >>> _in_words(r"rate $\eta_1 / \mathrm{B}$")
+    'rate η_1 / B'
+    """
+
+    def word(match: re.Match) -> str:
+        with suppress(KeyError):
+            return unicodedata.lookup(f"GREEK SMALL LETTER {match[1].upper()}")
+        return ""
+
+    return " ".join(re.sub(r"[${}]", "", re.sub(r"\\([a-zA-Z]+)", word, label)).split())
 
 
 def _compact(element: ET.Element) -> None:

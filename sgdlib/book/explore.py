@@ -139,6 +139,9 @@ class Explore:
         if movers:
             play = '<button type="button" class="explore-play">Play</button>'
             controls.insert(movers[-1] + 1, play)
+        controls.append(
+            '<button type="button" class="explore-pin" aria-pressed="false">Pin</button>'
+        )
         body = [
             f'<div class="explore-frame">{first}</div>',
             f'<div class="explore-controls" hidden>{"".join(controls)}</div>',
@@ -153,7 +156,10 @@ class Explore:
         ident, texts = f"{self._ident}-choice{index}", [html.escape(t) for t in choice.texts]
         values = html.escape(json.dumps(choice.texts, ensure_ascii=False))
         # autocomplete: a reloaded page starts at the first frame, and so must its controls
-        common = f'id="{ident}" class="explore-input" data-values="{values}" autocomplete="off"'
+        common = (
+            f'id="{ident}" class="explore-input" data-choice="{html.escape(choice.name)}" '
+            f'data-values="{values}" autocomplete="off"'
+        )
         label = f'<label for="{ident}">{html.escape(choice.label)}</label>'
         if choice.kind == "seed":
             parts = [

@@ -37,6 +37,7 @@ DASHES = (
 )
 """One dash pattern for each colour."""
 
+_RAMP = ("#da6b07", "#d0504f", "#bb379d", "#8739ff", "#5a62f7", "#2e8aee")
 _GREY = "#808080"
 
 STYLE = {
@@ -47,7 +48,7 @@ STYLE = {
     "axes.titlesize": "medium",
     "figure.constrained_layout.use": True,
     "figure.facecolor": "none",
-    "figure.figsize": (5.6, 3.4),
+    "figure.figsize": (4.9, 3.1),  # the width of which a phone shows enough: labels of 9 px
     "font.size": 10.5,
     "grid.alpha": 0.35,
     "grid.color": _GREY,
@@ -75,6 +76,34 @@ def begin() -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     plt.rcParams.update(STYLE)
+
+
+def ramp(count: int) -> list[str]:
+    """Return `count` colours for batch sizes, from the smallest (hot) to the full batch (cold).
+
+    Parameters
+    ----------
+    count
+        How many colours, at least 1; one alone is that of the smallest batch.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `count` is no int >= 1.
+
+    Notes
+    -----
+    The colours keep the contrast of `COLORS` in light and in dark. Used wherever curves differ by
+    their batch size.
+
+    Examples
+    --------
+    >>> ramp(3)
+    ['#da6b07', '#a038cf', '#2e8aee']
+    """
+    count = _check.integer("count", count)
+    mix = mpl.colors.LinearSegmentedColormap.from_list("batch sizes", _RAMP)
+    return [mpl.colors.to_hex(mix(i / max(count - 1, 1))) for i in range(count)]
 
 
 def show(fig: Figure, *, alt: str, caption: str = "", name: str | None = None) -> None:
