@@ -1,7 +1,8 @@
-"""Links to the figures that chapters draw: ``[the bowl](#fig-bowl)`` or ``{ref}`fig-bowl` ``.
+"""Figures are numbered, and can be linked: ``[the bowl](#fig-bowl)`` or ``{ref}`fig-bowl` ``.
 
 ``sgdlib.book.show(fig, name="fig-bowl", caption=...)`` writes ``<figure id="fig-bowl">``, which
-Sphinx does not look into. Here its name becomes a label, with the caption as the link's text.
+Sphinx does not look into. Here its name becomes a label, with the caption as the link's text, and
+the figures of a chapter are counted: *Figure 4.3*, which links to the figure itself.
 """
 
 import html
@@ -11,26 +12,52 @@ from docutils import nodes
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
-FIGURE = re.compile(r"<figure\b[^>]*\bid=\"([^\"]+)\".*?</figure>", re.S)
+FIGURE = re.compile(r"<figure\b[^>]*?\bclass=\"own[^>]*>.*?</figure>", re.S)
+NAME = re.compile(r"<figure\b[^>]*\bid=\"([^\"]+)\"")
 CAPTION = re.compile(r"<figcaption>(.*?)</figcaption>", re.S)
+CHAPTER = re.compile(r"(?:^|/)0*(\d+)_[^/]*$")
 
 
 def read(app, doctree):
-    """Register the named figures of a page."""
+    """Register the named figures of a page, and number those of a chapter."""
     domain = app.env.get_domain("std")
-    for raw in doctree.findall(nodes.raw):
-        for figure in FIGURE.finditer(raw.astext()):
-            name = figure[1]
-            if name in domain.anonlabels:
-                message = "a figure or section is called %r already"
-                logger.warning(message, name, location=raw, type="figure")
-            domain.anonlabels[name] = app.env.docname, name
-            if caption := CAPTION.search(figure[0]):
-                text = html.unescape(re.sub(r"<[^>]*>", "", caption[1]))
-                domain.labels[name] = app.env.docname, name, text
+    chapter, count = CHAPTER.search(app.env.docname), 0
+    for raw in list(doctree.findall(nodes.raw)):
+        text = raw.astext()
+        for figure in FIGURE.findall(text):
+            name, caption = NAME.search(figure), CAPTION.search(figure)
+            count += 1
+            if name:
+                register(app, domain, name[1], caption and caption[1], raw)
+            if chapter:
+                numbered = with_number(figure, f"Figure {chapter[1]}.{count}", name and name[1])
+                text = text.replace(figure, numbered, 1)
+        if text != raw.astext():
+            raw.replace_self(nodes.raw("", text, **raw.non_default_attributes()))
+
+
+def register(app, domain, name, caption, place):
+    """Make a figure's name a label of the book."""
+    if name in domain.anonlabels:
+        logger.warning(
+            "a figure or section is called %r already", name, location=place, type="figure"
+        )
+    domain.anonlabels[name] = app.env.docname, name
+    if caption:
+        text = html.unescape(re.sub(r"<[^>]*>", "", caption))
+        domain.labels[name] = app.env.docname, name, text
+
+
+def with_number(figure, number, name):
+    """Put the number before the caption, as a link to the figure if it has a name."""
+    shown = f'<a href="#{name}">{number}</a>' if name else number
+    shown = f'<span class="figure-number">{shown}</span>'
+    if CAPTION.search(figure):
+        return figure.replace("<figcaption>", f"<figcaption>{shown} ", 1)
+    return figure.removesuffix("</figure>") + f"<figcaption>{shown}</figcaption></figure>"
 
 
 def setup(app):
     """Register the event."""
     app.connect("doctree-read", read)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

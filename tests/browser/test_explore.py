@@ -1,5 +1,7 @@
 """A live figure in a bare page: keyboard, mouse, play, calm readers, small screens, no script."""
 
+import json
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -57,7 +59,8 @@ def page_file(tmp_path_factory):
         ]
     path = tmp_path_factory.mktemp("page") / "page.html"
     body = "".join(figure._repr_mimebundle_()["text/html"] for figure in figures)
-    css, js = ((STATIC / f"explore.{kind}").read_text() for kind in ("css", "js"))
+    css = (STATIC / "explore.css").read_text()
+    js = "".join((STATIC / name).read_text() for name in ("explore.js", "readout.js"))
     path.write_text(PAGE.format(css=css, js=js, body=body), encoding="utf-8")
     return path
 
@@ -128,21 +131,24 @@ def test_play_runs_to_the_end_and_can_be_paused(open_page, page_file):
     assert title(page) == "B=8 seed=0"
     play.click()
     page.clock.run_for(3000)
-    assert (title(page), play.text_content()) == ("B=8 seed=0", "Play")
+    assert (title(page), play.text_content()) == ("B=8 seed=0", "Play batch size")
     play.click()
     page.clock.run_for(5000)
-    assert (title(page), play.text_content()) == ("B=128 seed=0", "Play")
+    assert (title(page), play.text_content()) == ("B=128 seed=0", "Play batch size")
     play.click()
     assert title(page) == "B=1 seed=0"
     page.get_by_role("slider", name="batch size").press("End")
     page.clock.run_for(3000)
-    assert (title(page), play.text_content()) == ("B=128 seed=0", "Play")
+    assert (title(page), play.text_content()) == ("B=128 seed=0", "Play batch size")
 
 
-def test_play_moves_what_was_moved_last(open_page, page_file):
+def test_play_moves_what_was_moved_last_and_says_so(open_page, page_file):
     page = open_page(page_file)
+    play = page.locator("#fig-rule .explore-play")
+    assert play.text_content() == "Play learning rate"
     page.get_by_role("combobox", name="rule").select_option("drop")
-    page.locator("#fig-rule .explore-play").click()
+    assert play.text_content() == "Play rule"
+    play.click()
     assert title(page, "fig-rule") == "lr=0.1 keep"
 
 
@@ -152,7 +158,7 @@ def test_for_calm_readers_play_is_one_step(open_page, page_file):
     page.reload()
     play = page.locator("#fig-paths .explore-play")
     for value in (2, 8, 32, 128, 1):
-        assert play.text_content() == "Next"
+        assert play.text_content() == "Next batch size"
         play.click()
         page.clock.run_for(5000)
         assert title(page) == f"B={value} seed=0"
@@ -170,6 +176,91 @@ def test_the_new_frame_is_announced_once_the_reader_rests(open_page, page_file):
     assert said.text_content() == "A falling curve, batch size 32, 0."
     name = page.locator("#fig-paths .explore-frame svg").get_attribute("aria-label")
     assert name == "A falling curve, batch size 32, 0."
+
+
+def test_a_state_has_an_address_that_leads_back_to_it(open_page, page_file):
+    page = open_page(page_file)
+    page.get_by_role("combobox", name="rule").select_option("drop")
+    page.get_by_role("slider", name="learning rate").press("End")
+    page.wait_for_function("location.hash.includes('?')")
+    assert page.evaluate("location.hash") == "#fig-rule?lr=1&rule=drop"
+    page.get_by_role("slider", name="batch size").press("ArrowRight")
+    page.wait_for_function("location.hash.startsWith('#fig-paths')")
+    page.reload()  # both figures are as they were left
+    assert (title(page), title(page, "fig-rule")) == ("B=2 seed=0", "lr=1.0 drop")
+    slider = page.get_by_role("slider", name="learning rate")
+    assert slider.get_attribute("aria-valuetext") == "1"
+    page.evaluate("location.hash = '#fig-rule?lr=0.4&rule=keep'")
+    page.wait_for_timeout(100)
+    assert title(page, "fig-rule") == "lr=0.4 keep"
+    page.evaluate("location.hash = '#fig-rule?lr=7&no=thing'")  # what there is not changes nothing
+    page.wait_for_timeout(100)
+    assert title(page, "fig-rule") == "lr=0.4 keep"
+    assert page.complaints == []
+
+
+def test_a_pinned_curve_stays_behind_the_next_one(open_page, page_file):
+    page = open_page(page_file)
+    pin = page.locator("#fig-paths .explore-pin")
+    pin.click()
+    assert (pin.text_content(), pin.get_attribute("aria-pressed")) == ("Pinned: 1, 0", "true")
+    page.get_by_role("slider", name="batch size").press("End")
+    assert title(page) == "B=128 seed=0"
+    drawings = page.locator("#fig-paths .explore-frame > svg")
+    boxes = [drawing.bounding_box() for drawing in drawings.all()]
+    assert len(boxes) == 2
+    for side in ("x", "y", "width", "height"):
+        assert boxes[0][side] == pytest.approx(boxes[1][side], abs=0.6)
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    pin.click()
+    assert (pin.text_content(), drawings.count()) == ("Pin", 1)
+
+
+def test_values_are_read_off_under_the_mouse_and_by_keyboard(open_page, page_file):
+    page = open_page(page_file)
+    drawing = page.locator("#fig-rule .explore-frame svg").first
+    left, top, right, bottom, x, y = json.loads(drawing.get_attribute("data-axes"))[0]
+    assert y == [0.0, 1.0, False, ""]
+    box, width = (
+        drawing.bounding_box(),
+        page.evaluate("s => s.viewBox.baseVal.width", drawing.element_handle()),
+    )
+    scale = box["width"] / width
+    page.mouse.move(
+        box["x"] + (left + right) / 2 * scale, box["y"] + (top + 3 * bottom) / 4 * scale
+    )
+    shown = page.locator("#fig-rule .readout")
+    middle, quarter = (
+        float(part.split(": ")[1].replace("−", "-")) for part in shown.text_content().split(" · ")
+    )
+    assert middle == pytest.approx((x[0] + x[1]) / 2, abs=0.02)
+    assert quarter == pytest.approx(0.25, abs=0.01)
+    page.mouse.move(0, 0)
+    assert shown.text_content() == ""
+    drawing.focus()
+    page.keyboard.press("ArrowUp")
+    assert shown.text_content().endswith("y: 0.52")
+    page.keyboard.press("Escape")
+    assert shown.text_content() == ""
+    assert page.complaints == []
+
+
+def test_frames_come_from_a_script_beside_the_page(open_page, page_file):
+    text = page_file.read_text("utf-8")
+    frames = re.findall(r"<template>(.*?)</template>", text.split("</figure>")[0], re.S)
+    name, beside = "paths.js", page_file.with_name("beside.html")
+    script = f'(window.exploreFrames??={{}})["{name}"]={json.dumps(frames)}'
+    page_file.with_name(name).write_text(script, "utf-8")
+    first = re.sub(r"<template>.*?</template>", "", text.split("</figure>")[0], flags=re.S)
+    first = first.replace("<figure", f'<figure data-src="{name}"', 1)
+    beside.write_text("</figure>".join([first, *text.split("</figure>")[1:]]), "utf-8")
+    page = open_page(beside)
+    page.get_by_role("slider", name="batch size").press("End")
+    page.wait_for_function("document.querySelector('#fig-paths').dataset.frame === '16'")
+    assert title(page) == "B=128 seed=0"
+    assert page.asked == [beside.as_uri(), beside.with_name(name).as_uri()]
+    assert page.complaints == []
 
 
 def test_a_frame_changes_within_50_ms(open_page, page_file):
