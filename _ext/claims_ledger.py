@@ -261,4 +261,4 @@ def setup(app):
     app.connect("doctree-read", collect)
     app.connect("env-updated", updated)
     app.connect("doctree-resolved", fill)
-    return {"version": "1", "env_version": 2, "parallel_read_safe": True}
+    return {"version": "1", "env_version": 3, "parallel_read_safe": True}

@@ -6,6 +6,8 @@
   of 542 kB (the templates beside this file leave the script out).
 - KaTeX's fonts are cut down to the characters that the book's formulas show.
 - Every script waits until the page is there; search scripts are on the search page only.
+- A loop of the theme that measures every block of code, and with that lays out the whole page at
+  once, is taken out of its script; `_static/a11y.js` does its work where the reader is.
 """
 
 import base64
@@ -19,7 +21,9 @@ from pathlib import Path
 
 from fontTools import subset
 from sphinx.builders.html._assets import _CascadingStyleSheet, _JavaScript
+from sphinx.util import logging as sphinx_logging
 
+logger = sphinx_logging.getLogger(__name__)
 KATEX = Path(__file__).resolve().parent.parent / "_assets/katex"
 ICON_FONTS = files("pydata_sphinx_theme") / (
     "theme/pydata_sphinx_theme/static/vendor/fontawesome/webfonts"
@@ -30,6 +34,11 @@ ICON_USERS = ("pydata_sphinx_theme", "sphinx_book_theme")
 # The fonts that most formulas need are in the style sheet; the others are fetched where they occur.
 INLINED = ("Main-Regular", "Math-Italic", "AMS-Regular", "Size1-Regular", "Caligraphic-Regular")
 
+THEME_SCRIPT = "scripts/pydata-sphinx-theme.js"
+MEASURES_ALL = re.compile(
+    r"document\.querySelectorAll\(\[\"pre\"[^\]]*\]\.join\(\", \"\)\)"
+    r"\.forEach\(\w+=>\{\w+\.tabIndex=[^}]*\}\)"
+)
 COMMENT = re.compile(r"/\*[^!].*?\*/", re.S)
 IMPORT = re.compile(r"@import \"([^\"]+)\";")
 ADDRESS = re.compile(r"url\((?![\"']?(?:[a-z]+:|#))[\"']?([^\"')]+)[\"']?\)")
@@ -138,6 +147,17 @@ class Pages:
             static = Path(app.outdir, "_static")
             text = one_sheet(static, self.sheets, math_characters(app.env))
             (static / ONE_SHEET).write_text(text, encoding="utf-8")
+            calm_theme_script(static / THEME_SCRIPT)
+
+
+def calm_theme_script(path):
+    """Take the loop that measures the whole page out of the theme's script."""
+    text = path.read_text(encoding="utf-8")
+    calm, found = MEASURES_ALL.subn("void 0", text)
+    if found:
+        path.write_text(calm, encoding="utf-8")
+    elif "scrollWidth" in text:
+        logger.warning("%s: the loop that measures every block has changed", path.name)
 
 
 def math_characters(env):

@@ -25,8 +25,15 @@ SCRIPT = Path(__file__).resolve().parent.parent / "_assets/katex/katex.min.js"
 CALL = """(tex, display) => JSON.stringify(katex.renderToString(tex,
     {displayMode: display, throwOnError: true, strict: "ignore", output: "htmlAndMathml"}))"""
 NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|gather)\}")
-TEX_SOURCE = re.compile(r"<annotation .*?</annotation>", re.S)
-VISIBLE = re.compile(r"<span class=\"katex-html\".*", re.S)
+TEX_SOURCE = re.compile(r"<annotation .*?</annotation>|</?semantics>", re.S)
+MATHML = re.compile(r"<math .*?</math>", re.S)
+# A letter or a number alone needs neither a layout nor a second copy for those who listen.
+ALONE = re.compile(
+    r"<span class=\"katex\"><span class=\"katex-mathml\"><math [^>]*><mrow>"
+    r"<m[in]>[\w.]+</m[in]></mrow></math></span><span class=\"katex-html\" aria-hidden=\"true\">"
+    r"<span class=\"katex-base\"><span class=\"katex-strut\"[^>]*></span>"
+    r"(<span class=\"mord[^\"]*\"[^>]*>)([\w.]+)</span></span></span></span>"
+)
 
 
 @cache
@@ -40,7 +47,8 @@ def engine():
 @cache
 def render(tex, display):
     """Typeset one formula as HTML, without the copy of its TeX source that would be read out."""
-    return TEX_SOURCE.sub("", json.loads(engine()(tex, display)))
+    markup = TEX_SOURCE.sub("", json.loads(engine()(tex, display)))
+    return ALONE.sub(r'<span class="katex">\1\2</span></span>', markup)
 
 
 def source(node):
@@ -70,8 +78,7 @@ def typeset(node):
 
 def characters(markup):
     """Collect the characters that a formula shows, without those of its MathML."""
-    shown = VISIBLE.search(markup)
-    return set(html.unescape(re.sub(r"<[^>]*>", "", shown[0]))) if shown else set()
+    return set(html.unescape(re.sub(r"<[^>]*>", "", MATHML.sub("", markup))))
 
 
 def read(app, doctree):

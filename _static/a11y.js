@@ -38,26 +38,33 @@ document.addEventListener("DOMContentLoaded", () => {
     );
   }
 
-  // a box that scrolls can be reached by the keyboard
-  const reach = () => {
-    for (const e of all(".equation, .pst-scrollable-table-container")) {
-      if (e.scrollWidth > e.clientWidth) {
-        e.tabIndex = 0;
-        e.setAttribute("role", "group");
-        e.setAttribute("aria-label", e.matches(".equation") ? "equation" : "table");
-      } else {
-        e.removeAttribute("tabindex");
+  // A box that scrolls can be reached by the keyboard, and shows that it scrolls. It is measured when the reader comes near,
+  // after the browser has laid it out: to measure all at once would lay out the whole page.
+  const SCROLLS = "pre, .equation, .pst-scrollable-table-container, .cell_output > .output";
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      const scrolls = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight + 1;
+      target.classList.toggle("scrolls", scrolls);
+      if (!scrolls) target.removeAttribute("tabindex");
+      else {
+        target.tabIndex = 0;
+        if (target.matches("pre")) continue;
+        target.setAttribute("role", "group");
+        target.setAttribute("aria-label", target.matches(".equation") ? "equation" : target.matches(".output") ? "output" : "table");
       }
     }
+  }, { rootMargin: "25%" });
+  const watch = () => {
+    near.disconnect();
+    for (const e of all(SCROLLS)) near.observe(e);
   };
-  reach();
-  addEventListener("resize", reach);
-  document.fonts.ready.then(reach);
-  // what is far from the screen has no width yet (book.css): it is measured, by the theme too, when it comes near
+  watch();
   let soon;
-  document.addEventListener("contentvisibilityautostatechange", (event) => {
-    if (event.skipped) return;
+  addEventListener("resize", () => {
     clearTimeout(soon);
-    soon = setTimeout(() => dispatchEvent(new Event("resize")), 100);
+    soon = setTimeout(watch, 200);
   });
+  document.fonts.ready.then(watch);
+  document.addEventListener("toggle", watch, true);
 });

@@ -58,9 +58,17 @@ def test_numbers_equations_and_links_to_them_from_other_pages(book):
 
 
 def test_works_in_a_notebook(book):
-    book.write(a=[markdown("# One $x$\n\nBecause $y^2$.")])
+    book.write(a=[markdown("# One $x^2$\n\nBecause $y^2$.")])
     assert book.passes()
     assert book.page("a").count("<math ") >= 2
+
+
+def test_a_letter_or_a_number_alone_is_plain_text(book):
+    book.write(a="# One\n\nWith $B$, $\\eta$ and $0.5$, but not $B_1$.\n")
+    assert book.passes()
+    page = book.page("a")
+    assert page.count("<math ") == 1
+    assert [f">{shown}</span></span>" in page for shown in ("B", "η", "0.5")] == [True] * 3
 
 
 @pytest.mark.parametrize(
