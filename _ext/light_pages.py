@@ -6,8 +6,7 @@
   of 542 kB (the templates beside this file leave the script out).
 - KaTeX's fonts are cut down to the characters that the book's formulas show.
 - Every script waits until the page is there; search scripts are on the search page only.
-- A loop of the theme that measures every block of code, and with that lays out the whole page at
-  once, is taken out of its script; `_static/a11y.js` does its work where the reader is.
+- The theme's scripts and Bootstrap are left out; `_static/page.js` does what this book needs.
 """
 
 import base64
@@ -21,9 +20,7 @@ from pathlib import Path
 
 from fontTools import subset
 from sphinx.builders.html._assets import _CascadingStyleSheet, _JavaScript
-from sphinx.util import logging as sphinx_logging
 
-logger = sphinx_logging.getLogger(__name__)
 KATEX = Path(__file__).resolve().parent.parent / "_assets/katex"
 ICON_FONTS = files("pydata_sphinx_theme") / (
     "theme/pydata_sphinx_theme/static/vendor/fontawesome/webfonts"
@@ -34,11 +31,7 @@ ICON_USERS = ("pydata_sphinx_theme", "sphinx_book_theme")
 # The fonts that most formulas need are in the style sheet; the others are fetched where they occur.
 INLINED = ("Main-Regular", "Math-Italic", "AMS-Regular", "Size1-Regular", "Caligraphic-Regular")
 
-THEME_SCRIPT = "scripts/pydata-sphinx-theme.js"
-MEASURES_ALL = re.compile(
-    r"document\.querySelectorAll\(\[\"pre\"[^\]]*\]\.join\(\", \"\)\)"
-    r"\.forEach\(\w+=>\{\w+\.tabIndex=[^}]*\}\)"
-)
+THEME_SCRIPT = "scripts/sphinx-book-theme.js"
 COMMENT = re.compile(r"/\*[^!].*?\*/", re.S)
 IMPORT = re.compile(r"@import \"([^\"]+)\";")
 ADDRESS = re.compile(r"url\((?![\"']?(?:[a-z]+:|#))[\"']?([^\"')]+)[\"']?\)")
@@ -127,8 +120,9 @@ class Pages:
             self.sheets = list(dict.fromkeys([*THEME_SHEETS, *linked]))
             self.promise(app)
         context["css_files"][:] = [_CascadingStyleSheet(f"_static/{ONE_SHEET}"), *others]
+        scripts = context["script_files"]
+        scripts[:] = [script for script in scripts if THEME_SCRIPT not in str(script.filename)]
         if pagename != "search":  # its scripts call each other while the page is read
-            scripts = context["script_files"]
             scripts[:] = [deferred(Path(app.outdir), script) for script in scripts]
         if "katex" in context.get("title", ""):  # formulas have no place in a window's title
             context["title"] = app.env.titles[pagename].astext()
@@ -147,17 +141,6 @@ class Pages:
             static = Path(app.outdir, "_static")
             text = one_sheet(static, self.sheets, math_characters(app.env))
             (static / ONE_SHEET).write_text(text, encoding="utf-8")
-            calm_theme_script(static / THEME_SCRIPT)
-
-
-def calm_theme_script(path):
-    """Take the loop that measures the whole page out of the theme's script."""
-    text = path.read_text(encoding="utf-8")
-    calm, found = MEASURES_ALL.subn("void 0", text)
-    if found:
-        path.write_text(calm, encoding="utf-8")
-    elif "scrollWidth" in text:
-        logger.warning("%s: the loop that measures every block has changed", path.name)
 
 
 def math_characters(env):

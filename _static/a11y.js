@@ -14,7 +14,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   for (const e of all("th .math:only-child")) {
     const math = e.querySelector("math");
-    if (e.closest("th").textContent.trim() === e.textContent.trim()) math.setAttribute("aria-label", math.textContent);
+    if (e.closest("th").textContent.trim() === e.textContent.trim()) math?.setAttribute("aria-label", math.textContent);
   }
 
   // what a link leads to may stand in a fold

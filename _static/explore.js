@@ -45,6 +45,7 @@
       script.src = address;
       script.onload = () => {
         frames = [frames[0], ...arrived[address.split("/").at(-1)]];
+        figure.dataset.loading = "done";
         draw();
       };
       document.head.append(script);

@@ -102,7 +102,7 @@
       paths.forEach((path, k) => {
         const t = Math.min(made[k], path.length - 1);
         const thin = Math.ceil(t / 600); // a long path needs no more points than the eye sees
-        const points = path.slice(0, t + 1).filter((_, i) => i % thin === 0 || i === t);
+        const points = path.slice(0, t + 1).filter((_, i) => i < 300 || i % thin === 0 || i === t);
         lines[k].setAttribute("points", points.map((at) => xy(at).map((v) => v.toFixed(1)).join()).join(" "));
         const [cx, cy] = xy(path[t]);
         dots[k].setAttribute("cx", cx);
@@ -126,7 +126,7 @@
       said.textContent = "";
       const begin = performance.now();
       const tick = (now) => {
-        const share = calm.matches ? 1 : Math.min((now - begin) / (1000 * SECONDS), 1);
+        const share = calm.matches ? 1 : Math.min(Math.max(now - begin, 0) / (1000 * SECONDS), 1); // the first frame may be older than its race
         show(paths, counts.map((count) => Math.round(count * share ** 1.6)), batch);
         if (share < 1) frame = requestAnimationFrame(tick);
         else {

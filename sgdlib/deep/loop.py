@@ -18,7 +18,7 @@ from torch import nn
 
 from sgdlib import _check
 from sgdlib.deep import _identity
-from sgdlib.deep._as_found import random_numbers, training
+from sgdlib.deep._as_found import gradients_as_found, random_numbers, training
 from sgdlib.deep._fit import check_fit
 from sgdlib.deep._plan import check_schedules, check_smallest
 from sgdlib.deep._progress import progress_bar
@@ -149,7 +149,7 @@ def train_with(
     recorder, stop = state.recorder, False
     with ExitStack() as cleanup:
         for context in (
-            _gradients_put_back(model),
+            gradients_as_found(model.parameters()),
             random_numbers(device, seed),
             _clear_memory_errors(),
             # A caller's autocast would keep cast weights, old ones; no_grad would keep all.
@@ -233,19 +233,6 @@ def _tried(epoch: Iterator, step: Step, batches: Loader) -> Iterator:
     check_fit("batch", step.model, step.loss, first[:-1], step.precision, train=True)
     batches.tried = True
     return chain([first], epoch)
-
-
-@contextmanager
-def _gradients_put_back(model: nn.Module) -> Iterator[None]:
-    """Set the gradients that are there aside, and put them back at the end."""
-    found = [(p, p.grad) for p in model.parameters()]
-    for p, _ in found:
-        p.grad = None
-    try:
-        yield
-    finally:
-        for p, gradient in found:
-            p.grad = gradient
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The built book as files: its pages (found by crawling), their links, words and weights."""
 
-import gzip
+import json
 import re
 import urllib.request
 from collections import Counter
@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-TEMPLATE = re.compile(rb"<template\b.*?</template>", re.S)
+FRAMES = re.compile(r"data-src=\"([^\"]+)\"")
 LEADS = {"a": "href", "link": "href", "form": "action"}  # what leads a reader to another file
 NAMED = ("for", "aria-labelledby", "aria-describedby")  # attributes that hold ids of the same page
 PAINT = re.compile(r"url\([\"']?#([^\"')]+)")
@@ -18,26 +18,19 @@ NO_PROSE = {"svg", "math", "pre", "script", "style"}
 
 
 class Page(HTMLParser):
-    """What is written in a page: where it leads, its ids, and the words of its paragraphs.
-
-    A live figure's frame (`template`) has ids of its own: it must be complete, since it replaces
-    the frame before it.
-    """
+    """What is written in a page: where it leads, its ids, and the words of its paragraphs."""
 
     def __init__(self, text):
         super().__init__()
         self.leads, self.ids, self.unclear = [], Counter(), []
         self.words = Counter()
-        self._named, self._outside = [], None
+        self._named = []
         self._paragraph, self._silent = False, 0
         self.feed(text)
         self._settle()
 
     def handle_starttag(self, tag, attrs):
         attributes = {name: value or "" for name, value in attrs}
-        if tag == "template":
-            self._outside = self.ids, self._named
-            self.ids, self._named = Counter(), []
         if tag in LEADS and LEADS[tag] in attributes:
             self.leads.append(attributes[LEADS[tag]])
         if "id" in attributes:
@@ -53,9 +46,6 @@ class Page(HTMLParser):
         self._silent += tag in NO_PROSE
 
     def handle_endtag(self, tag):
-        if tag == "template":
-            self._settle()
-            self.ids, self._named = self._outside
         if tag == "p":
             self._paragraph = False
         self._silent -= tag in NO_PROSE
@@ -121,6 +111,23 @@ class Book:
                 if times != 1:
                     yield f"{lead}: the anchor is there {times} times"
         yield from (f"#{name} is referred to, and is there {n} times" for name, n in page.unclear)
+        for number, frame in enumerate(self.frames(name)):
+            for ident, n in Page(frame).unclear:  # it replaces the one before: it must be complete
+                yield f"frame {number} refers to #{ident}, which is in it {n} times"
+
+    def frames(self, name):
+        """Return the frames of a page's live figures, after the first of each."""
+        found = []
+        for address in FRAMES.findall(self.file(name).read_text(encoding="utf-8")):
+            path, _ = self.inside(name, address)
+            text = (self.folder / path).read_text(encoding="utf-8")
+            found += json.loads(text.partition("]=")[2])
+        return found
+
+    def nameless_frames(self, name):
+        """Return the beginnings of those that have no words for those who cannot see them."""
+        label = re.compile(r"<svg role=\"img\" aria-label=\"[^\"]*\w")
+        return [frame[:150] for frame in self.frames(name) if not label.match(frame)]
 
     def is_chapter(self, name):
         """Tell whether a page was made from a notebook."""
@@ -144,9 +151,3 @@ def sent_kilobytes(url):
     request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
     with urllib.request.urlopen(request) as answer:
         return len(answer.read()) / 1000
-
-
-def frame_kilobytes(path):
-    """Return how much lighter a page is without the frames of its live figures."""
-    page = path.read_bytes()
-    return (len(gzip.compress(page)) - len(gzip.compress(TEMPLATE.sub(b"", page)))) / 1000

@@ -63,12 +63,14 @@ def opener(browser):
     """
     contexts = []
 
-    def open_page(url, *, width=1280, height=900, dark=False, calm=False, script=True):
+    def open_page(url, *, width=1280, height=900, dark=False, calm=False, script=True, touch=False):
         context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
             reduced_motion="reduce" if calm else "no-preference",
             java_script_enabled=script,
+            has_touch=touch,
+            is_mobile=touch,
         )
         context.set_default_timeout(WAIT)
         contexts.append(context)

@@ -9,7 +9,7 @@ import page_scripts as scripts
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import TimeoutError as Timeout
 
-KILOBYTES, KILOBYTES_WITH_FRAMES = 400, 900  # gzip, with all that a page loads
+KILOBYTES, KILOBYTES_WITH_FRAMES = 300, 800  # gzip, with all that a page loads
 DESK, PHONE = 1280, 390  # pixels
 LAUNCHERS = ("mybinder.org", "colab.research.google.com")
 WAIT = 120_000  # ms; what has not come by then hangs
@@ -62,7 +62,7 @@ def violations(page, context=None, options=None):
 
 
 def heavy(without_frames, with_frames):
-    """At most 400 kB without the frames of live figures, and 900 kB with them."""
+    """At most 300 kB without the frames of live figures, and 800 kB with them."""
     if without_frames > KILOBYTES:
         yield f"{without_frames:.0f} kB without frames, at most {KILOBYTES} are allowed"
     if with_frames > KILOBYTES_WITH_FRAMES:

@@ -13,9 +13,33 @@ NAMELESS = """() => {
         if (image.closest("button, summary") || image.parentElement.closest("svg")) return false;
         return image.getAttribute("role") !== "img" || !image.getAttribute("aria-label")?.trim();
     });
-    const frames = [...document.querySelectorAll(".explore template")].filter((template) =>
-        !template.content.querySelector("svg[role=img]")?.getAttribute("aria-label")?.trim());
-    return [...images, ...frames].map((image) => image.outerHTML.slice(0, 150));
+    return images.map((image) => image.outerHTML.slice(0, 150));
+}"""
+
+# As when the reader comes near.
+LOAD_FRAMES = """async () => {
+    const waiting = (figure) => figure.dataset.src && figure.dataset.loading !== "done";
+    const figures = [...document.querySelectorAll("figure.explore")];
+    for (const figure of figures) figure.dispatchEvent(new PointerEvent("pointerenter"));
+    while (figures.some(waiting)) await new Promise((resolve) => setTimeout(resolve, 20));
+}"""
+
+# Labels of figures that are less than 9 px high on this screen.
+SMALL_LABELS = """() => {
+    const found = [];
+    for (const drawing of document.querySelectorAll("figure.own svg[role=img]")) {
+        const {width} = drawing.getBoundingClientRect();
+        if (!width || drawing.closest("[hidden]")) continue;
+        const scale = width / drawing.viewBox.baseVal.width;
+        const texts = [...drawing.querySelectorAll("text, tspan")];
+        const labels = texts.filter((e) => !e.querySelector("tspan"));
+        const sizes = labels.map((e) => parseFloat(getComputedStyle(e).fontSize) * scale);
+        const least = Math.min(...sizes);
+        const figure = drawing.closest("figure");
+        const name = figure.id || drawing.getAttribute("aria-label").slice(0, 60);
+        if (least < 8.95) found.push(`${name}: ${least.toFixed(1)} px`);
+    }
+    return found;
 }"""
 
 # An element that scrolls is a box: what is in it may be wider. Text for the ear only is no matter.

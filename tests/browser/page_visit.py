@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import page_rules as rules
 import page_scripts as scripts
-from built_book import frame_kilobytes, sent_kilobytes
+from built_book import sent_kilobytes
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 import serve
@@ -26,6 +26,7 @@ RULES = (
     "notebook",
     "launch buttons",
     "live figures",
+    "labels",
     "still figures",
 )
 
@@ -60,8 +61,10 @@ def visit(open_page, address, book, name, word, *, configured=False):
 
     page = open_page(f"{address}{name}.html", width=rules.PHONE)
     page.evaluate("document.fonts.ready")
-    found["alt text"] += page.evaluate(scripts.NAMELESS)
+    found["alt text"] += page.evaluate(scripts.NAMELESS) + book.nameless_frames(name)
     page.evaluate(scripts.UNFOLD)
+    page.evaluate(scripts.LOAD_FRAMES)
+    found["labels"] += page.evaluate(scripts.SMALL_LABELS)
     found["live figures"] += rules.moves(page)
     times = rules.frame_times(page)
     found["width"] += page.evaluate(scripts.WIDE)
@@ -81,7 +84,7 @@ def visit(open_page, address, book, name, word, *, configured=False):
         found["still figures"] += rules.still(scriptless, "without script")
 
     heavy = sum(map(sent_kilobytes, loaded))
-    light = heavy - frame_kilobytes(book.file(name))
+    light = heavy - sum(sent_kilobytes(url) for url in loaded if "/_static/frames/" in url)
     found["weight"] += rules.heavy(light, heavy)
     html = book.file(name).read_text(encoding="utf-8")
     found["launch buttons"] += rules.launch_buttons(html, configured and book.is_chapter(name))

@@ -319,6 +319,12 @@ def test_nothing_is_wider_than_the_page(open_page, page_file, width):
         assert box["height"] >= 24
 
 
+def test_under_a_finger_controls_are_44_pixels_high(open_page, page_file):
+    page = open_page(page_file, width=390, touch=True)
+    for control in page.locator("input, button, select").all():
+        assert control.bounding_box()["height"] >= 44
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_ink_follows_the_page(open_page, page_file, theme):
     page = open_page(page_file)
