@@ -20,9 +20,10 @@ document.addEventListener("DOMContentLoaded", () => {
   // what a link leads to may stand in a fold
   const unfold = () => {
     const there = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    const fold = there && there.closest("details:not([open])");
+    const fold = there && there.closest("details:not([open]), .toggle-hidden");
     if (!fold) return;
-    fold.open = true;
+    if (fold.matches("details")) fold.open = true;
+    else fold.querySelector(".admonition-title").click();
     there.scrollIntoView();
   };
   unfold();

@@ -160,7 +160,7 @@ def test_the_search_opens_by_keyboard_and_closes(open_page, address):
 
 
 @WITH_A_BOOK
-def test_menu_sidebars_and_the_way_back(open_page, address):
+def test_menu_and_sidebar(open_page, address):
     page = open_page(f"{address}chapters/principles/01_spectrum.html")
     button, menu = page.locator(".dropdown-toggle"), page.locator(".dropdown-menu")
     button.click()
@@ -174,6 +174,12 @@ def test_menu_sidebars_and_the_way_back(open_page, address):
     bar.wait_for(state="hidden")
     page.locator(".primary-toggle").click()
     bar.wait_for(state="visible")
+    assert page.complaints == []
+
+
+@WITH_A_BOOK
+def test_the_way_back_to_the_top(open_page, address):
+    page = open_page(f"{address}chapters/principles/01_spectrum.html", width=390)
     page.evaluate("scrollTo({top: 4000, behavior: 'instant'})")
     page.wait_for_function("document.body.classList.contains('scrolled')")
     page.evaluate("scrollTo({top: 3000, behavior: 'instant'})")
