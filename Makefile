@@ -1,4 +1,5 @@
-# make book: the book in _build/html · make serve: read it on localhost · make test: everything that is checked
+# make book: the book in _build/html · make serve: read it on localhost · make pdf: all of it in _build/book.pdf
+# make test: everything that is checked
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -7,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book serve test bench normalize lab clean
+.PHONY: book serve pdf test bench normalize lab clean
 
 book: $(READY)  ## build the book, strictly
 	@start=$$(date +%s); $(BIN)/jupyter-book build . -W -n --keep-going \
@@ -15,6 +16,9 @@ book: $(READY)  ## build the book, strictly
 
 serve: $(READY)  ## show the built book on localhost, compressed
 	@$(BIN)/python tools/serve.py --port $(PORT)
+
+pdf: book  ## print the book as one PDF, with an installed Chromium
+	@$(BIN)/python tools/pdf.py
 
 test: $(READY)  ## linters, unit tests, doctests, every notebook, the book, its pages in a browser
 	@$(BIN)/python tools/run_tests.py
