@@ -22,6 +22,12 @@ PYTHON = {
 }
 
 
+def unpublished(**environment):
+    """Return the environment without the addresses of a published book, with some changes."""
+    own = ("BOOK_ADDRESS", "BOOK_REPOSITORY")
+    return {name: value for name, value in os.environ.items() if name not in own} | environment
+
+
 class SmallBook:
     """A book of a few pages; `build` does what the strict build does, with the plainest theme."""
 
@@ -60,7 +66,7 @@ class SmallBook:
         warnings, status = io.StringIO(), io.StringIO()
         path = [str(ROOT / "_ext"), *sys.path]
         with (
-            patch.dict(os.environ, environment),
+            patch.dict(os.environ, unpublished(**environment), clear=True),
             patch.object(sys, "path", path),
             patch_docutils(str(self.folder)),
             docutils_namespace(),

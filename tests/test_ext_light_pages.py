@@ -1,7 +1,6 @@
 """The book's own settings on three small pages: light, complete, and from one host."""
 
 import gzip
-import os
 import re
 import subprocess
 import sys
@@ -9,12 +8,12 @@ import sys
 import nbformat
 import pytest
 import yaml
-from small_book import COLOUR, PYTHON, ROOT, code, markdown
+from small_book import COLOUR, PYTHON, ROOT, code, markdown, unpublished
 
 TEX = r"$$ \hat g_B = \frac1B \sum_{i \in \mathcal{B}} \nabla \ell_i(\theta), \quad \mathbb{E} $$"
 
 
-def make(folder, **changes):
+def make(folder, environment=None, **changes):
     """Build a small book with the book's settings and extensions; return what was said."""
     settings = yaml.safe_load((ROOT / "_config.yml").read_text()) | changes
     (folder / "_config.yml").write_text(yaml.safe_dump(settings))
@@ -30,7 +29,7 @@ def make(folder, **changes):
     done = subprocess.run(
         [*command, "build", ".", "-W", "-n", "--keep-going"],
         cwd=folder,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        env=unpublished(PYTHONWARNINGS="ignore", **(environment or {})),
         capture_output=True,
         text=True,
         check=False,
@@ -120,18 +119,25 @@ def test_a_page_is_light(built):
 def test_the_notebook_can_be_downloaded(built):
     page = (built / "a.html").read_text()
     assert 'href="_sources/a.ipynb"' in page
-    assert nbformat.read(built / "_sources/a.ipynb", as_version=4).cells[1].source == "print(6 * 7)"
+    notebook = nbformat.read(built / "_sources/a.ipynb", as_version=4)
+    assert notebook.cells[-1].source == "print(6 * 7)"
 
 
-def test_launch_buttons_appear_with_an_address_and_not_before(built, tmp_path):
+@pytest.mark.parametrize("place", ["settings", "environment"])
+def test_launch_buttons_appear_with_an_address_and_not_before(built, tmp_path, place):
     before = (built / "a.html").read_text()
     assert "mybinder" not in before
     assert "colab" not in before
     assert "executablebooks" not in before
-    repository = {"url": "https://github.com/someone/some-book", "branch": "main"}
-    make(tmp_path, repository=repository, execute={"execute_notebooks": "off"})
+    url = "https://github.com/someone/some-book"
+    set_there = {"url": url if place == "settings" else "", "branch": "main"}
+    environment = {"BOOK_REPOSITORY": url} if place == "environment" else None
+    off = {"execute_notebooks": "off"}
+    make(tmp_path, environment, repository=set_there, execute=off)
     after = (tmp_path / "_build/html/a.html").read_text()
     assert "https://mybinder.org/v2/gh/someone/some-book/main?urlpath=lab/tree/a.ipynb" in after
     assert "https://colab.research.google.com/github/someone/some-book/blob/main/a.ipynb" in after
     assert 'href="https://github.com/someone/some-book"' in after
     assert [a for a in loaded(after) if "//" in a] == []
+    download = (tmp_path / "_build/html/_sources/a.ipynb").read_text()
+    assert f"sgdlib[deep,book] @ git+{url}@main" in download

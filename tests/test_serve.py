@@ -49,3 +49,10 @@ def test_other_files_are_sent_as_they_are(address):
 def test_what_is_not_there_is_a_404(address):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(address + "/../serve.py", **{"Accept-Encoding": "gzip"})
+
+
+def test_what_is_not_there_is_answered_by_the_books_own_page(address, tmp_path):
+    (tmp_path / "404.html").write_text("<p>No such page.")
+    with pytest.raises(urllib.error.HTTPError, match="404") as error:
+        get(address + "/nowhere/at/all.html")
+    assert error.value.read() == b"<p>No such page."

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import http.server
 import sys
+from http import HTTPStatus
 from pathlib import Path
 
 BOOK = Path(__file__).resolve().parent.parent / "_build/html"
@@ -37,6 +38,20 @@ class Compressing(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def send_error(self, code, message=None, explain=None):
+        """Where there is no such page, answer with the book's own 404 page, if it has one."""
+        page = Path(self.directory, "404.html")
+        if code != HTTPStatus.NOT_FOUND or not page.is_file():
+            super().send_error(code, message, explain)
+            return
+        body = page.read_bytes()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *args):
         """Keep the terminal quiet."""

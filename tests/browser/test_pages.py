@@ -41,7 +41,8 @@ def address(opening):
 @pytest.fixture(scope="module", params=PAGES)
 def problems(request, opening, address):
     name = request.param
-    configured = bool(settings("_config.yml").get("repository", {}).get("url"))
+    repository = settings("_config.yml").get("repository", {}).get("url")
+    configured = bool(os.environ.get("BOOK_REPOSITORY") or repository)
     word = BOOK.telling_word(name, PAGES)
     with opening() as open_page:
         found, numbers = visit(open_page, address, BOOK, name, word, configured=configured)
