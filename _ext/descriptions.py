@@ -15,10 +15,11 @@ FORMULA = "\ufffc"
 
 
 def plain(paragraph):
-    """Return the text of a paragraph with a mark in place of each formula."""
+    """Return the text of a paragraph; a formula that is no plain text becomes a mark."""
     copy = paragraph.deepcopy()
     for formula in list(copy.findall(nodes.math)):
-        formula.replace_self(nodes.Text(FORMULA))
+        tex = formula.astext()
+        formula.replace_self(nodes.Text(FORMULA if re.search(r"[\\{}^_]", tex) else tex))
     return " ".join(copy.astext().split())
 
 
@@ -28,6 +29,8 @@ def description(doctree):
     for paragraph in doctree.findall(nodes.paragraph):
         if not isinstance(paragraph.parent, nodes.section):
             continue  # a list, a box, what a cell printed
+        if isinstance(paragraph[0], nodes.strong):
+            continue  # a label: "What you will be able to do"
         for sentence in SENTENCE.split(plain(paragraph)):
             longer = f"{text} {sentence}".strip()
             if FORMULA in sentence or (text and len(longer) > AT_MOST):

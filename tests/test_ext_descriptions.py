@@ -29,15 +29,17 @@ TEXTS = {  # a page's text: its description
     "- a list\n\nThe text after the list says what it is about.": (
         "The text after the list says what it is about."
     ),
-    "At $B = 8$ all is well.\n\nThis has no formula and is forty letters long.": (
+    "At $\\eta = 8$ all is well.\n\nThis has no formula and is forty letters long.": (
         "This has no formula and is forty letters long."
     ),
-    "What comes before the formula is kept here. Then $x$. More.": (
+    "What comes before the formula is kept here. Then $x^2$. More.": (
         "What comes before the formula is kept here."
     ),
     'Is "it" <b> & safe? It has to be, in every page.': (
         "Is &quot;it&quot; &lt;b&gt; &amp; safe? It has to be, in every page."
     ),
+    "You have a rate that works at $B = 32$. More?": "You have a rate that works at B = 32. More?",
+    "**Prerequisites**: the chapters before this one.\n\nWhat it is about.": "What it is about.",
     "": "One",
 }
 

@@ -27,6 +27,11 @@ SEEN = """(selector) => [...document.querySelectorAll(selector)].filter(
 WIDE = """() => [...document.querySelectorAll("article :is(.equation, table, pre, figure)")].filter(
     (e) => e.checkVisibility() && e.getBoundingClientRect().left + e.scrollWidth > innerWidth + 1
 ).map((e) => e.outerHTML.slice(0, 100))"""
+WIDEN = """() => {
+    const wide = document.createElement("span");
+    wide.style.cssText = "display: inline-block; width: 60em";
+    document.querySelector("article .equation .katex-html").append(wide);
+}"""
 COLUMN = 665  # CSS pixels: A4 less its margins
 
 STYLE = (ROOT / "_static/print.css").read_text(encoding="utf-8")
@@ -77,6 +82,20 @@ def test_what_only_opens_something_is_not_printed_and_solutions_stay_folded(open
     assert page.evaluate(SEEN, controls) == 0
     assert page.evaluate(SEEN, ".solution .solution-content, .solution section p") == 0
     assert page.evaluate(WIDE) == []
+
+
+@WITH_A_BOOK
+def test_a_formula_wider_than_the_column_is_printed_smaller(open_page, address):
+    page = open_page(f"{address}{CHAPTER}.html", width=COLUMN)
+    page.evaluate(WIDEN)
+    page.emulate_media(media="print")
+    assert len(page.evaluate(WIDE)) == 1
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.evaluate(WIDE) == []
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert len(page.evaluate(WIDE)) == 1
 
 
 @pytest.fixture(scope="module")
