@@ -29,7 +29,7 @@ def description(doctree):
     for paragraph in doctree.findall(nodes.paragraph):
         if not isinstance(paragraph.parent, nodes.section):
             continue  # a list, a box, what a cell printed
-        if isinstance(paragraph[0], nodes.strong):
+        if isinstance(next((part for part in paragraph if part.astext()), None), nodes.strong):
             continue  # a label: "What you will be able to do"
         for sentence in SENTENCE.split(plain(paragraph)):
             longer = f"{text} {sentence}".strip()
