@@ -19,8 +19,8 @@ FIGURE = ast.literal_eval(re.search(r"^needs = (\{.*\})$", INDEX, re.M)[1])
 def said_by_chapter(page):
     """Return the numbers of the chapters that a chapter's prerequisites link to."""
     cells = json.loads((ROOT / f"{page}.ipynb").read_text())["cells"]
-    text = "".join("".join(cell["source"]) for cell in cells[:1])
-    prerequisites = text.partition("**Prerequisites**")[2].partition("**Running time**")[0]
+    text = "\n\n".join("".join(cell["source"]) for cell in cells[:6])
+    prerequisites = text.partition("**Prerequisites**")[2].partition("\n\n")[0]
     return {int(number) for number in re.findall(r"<(?:\.\./\w+/)?(\d\d)_\w+>", prerequisites)}
 
 
