@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 TEXTS = ("text", "kind", "target", "measured", "tolerance", "coarse")
 FIELDS = (*TEXTS, "notices")
 HEADINGS = {"Claim": 42, "Expected": 18, "Measured": 14, "Tolerance": 16, "Notices": 10}
+# Works by a script (``_ext/scripts/ledger_filter.js``), and is not seen without one.
+FILTER = """<div class="ledger-filter pst-js-only"><label>Show claims with
+<input type="search" autocomplete="off"></label> <span role="status"></span></div>"""
 COARSE = 0.25
 # What a bound or a standard error would notice moves a little from one processor to the next: a
 # reason is asked for a step above the line, so that no build fails where another passed.
@@ -184,9 +187,10 @@ def fill(app, doctree, docname):
             f"{len(records)} claims; {fine} would notice an error of 5 %, {medium} one of 25 %. "
             "By chapter:"
         )
+        field = nodes.raw("", FILTER, format="html")
         tables = [section(app, docname, page) for page in pages]
         apart = coarse_section(app, docname, pages)
-        node.replace_self([nodes.paragraph("", text), chapters, *tables, *apart])
+        node.replace_self([field, nodes.paragraph("", text), chapters, *tables, *apart])
 
 
 def section_id(page):

@@ -1,0 +1,27 @@
+"""Scripts that only some pages need: the search page and the ledger.
+
+What lies in ``_static`` is loaded by every page, what lies in ``_ext/scripts`` by those that name
+it.
+"""
+
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parent / "scripts"
+
+
+def offer(app):
+    """Copy the scripts with the book's static files."""
+    app.config.html_static_path.append(str(SCRIPTS))
+
+
+def load(app, pagename, templatename, context, doctree):
+    """Give the ledger its filter."""
+    if pagename in getattr(app.env, "ledger_pages", ()):
+        app.add_js_file("ledger_filter.js")
+
+
+def setup(app):
+    """Register the events."""
+    app.connect("builder-inited", offer)
+    app.connect("html-page-context", load)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
