@@ -47,8 +47,8 @@ def stems(text):
 def plain(node):
     """Return the text of a node; a formula as one reads it, code that is a block left out."""
     if isinstance(node, (nodes.math, nodes.math_block)):
-        shown = MATHML.search(node.get("html", ""))
-        return re.sub(r"<[^>]*>", "", shown[0]) if shown else ""
+        shown = MATHML.search(node.get("html", ""))  # a letter alone has none
+        return re.sub(r"<[^>]*>", "", shown[0] if shown else node.get("html", ""))
     if isinstance(node, (*NO_TEXT, nodes.literal_block)):
         return ""
     if isinstance(node, nodes.Text):

@@ -6,7 +6,7 @@ import pytest
 from small_book import ROOT, SmallBook, code, markdown
 
 PAGES = {
-    "alpha": "# Learning rate\n\nOf rates.\n\n(why)=\n## Warmup\n\nStarts at $\\eta/2$, low.\n",
+    "alpha": "# Learning rate\n\nOf rates.\n\n(why)=\n## Warmup\n\nStarts at $\\eta/2$, not $x$.\n",
     "beta": "# Batches\n\nA warmup is mentioned, and once more: warmup.\n\n## Sizes\n\nLarge.\n",
 }
 
@@ -48,7 +48,7 @@ def test_a_result_has_its_headings_and_its_first_words(book):
     found = index(book)
     [section] = [s for s in found["sections"] if s[1] == "warmup"]
     assert found["pages"][section[0]][1] == "Learning rate"
-    assert section[2:] == [["Warmup"], "Starts at η/2, low."]
+    assert section[2:] == [["Warmup"], "Starts at η/2, not x."]
 
 
 def test_code_is_not_searched_and_theorems_are_no_sections(book):
