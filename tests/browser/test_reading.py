@@ -73,7 +73,9 @@ def test_hidden_code_stays_hidden_on_the_next_page(open_page):
     box.focus()
     page.keyboard.press("Space")
     assert page.evaluate(SHOWN, CODE) == 0
-    assert page.locator(f"{CODE} > summary").first.is_visible()
+    summary = page.locator(f"{CODE} > summary").first
+    summary.evaluate("summary => summary.scrollIntoView()")  # it has no box before it comes near
+    summary.wait_for()
     page.goto((CHAPTER.parent / "05_convergence.html").as_uri())
     assert page.get_by_role("checkbox", name="Hide code").is_checked()
     assert page.evaluate(SHOWN, CODE) == 0
