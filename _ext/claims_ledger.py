@@ -98,10 +98,12 @@ def collect(app, doctree):
             except ValueError as error:
                 warn("malformed", "malformed claim: %s", error, location=raw)
                 continue
-            anchor = "claim-" + nodes.make_id(record["text"])
-            if anchor in found:
+            if any(record["text"] == other["text"] for other in found.values()):
                 warn("twice", "claim stated twice in one chapter: %r", record["text"], location=raw)
                 continue
+            anchor = name = nodes.make_id("claim-" + record["text"])
+            while anchor in found:  # texts that differ in what no anchor can hold, such as a symbol
+                anchor = f"{name}-{len(found)}"
             check_power(record, raw)
             place = output_of(raw)
             place.parent.insert(place.parent.index(place), nodes.target("", "", ids=[anchor]))

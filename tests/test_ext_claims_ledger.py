@@ -112,6 +112,15 @@ def test_the_same_claim_twice_in_a_chapter_fails_again_and_again(book):
     assert book.fails("stated twice", "falls as 1/B", "a.ipynb")
 
 
+def test_claims_that_differ_in_a_number_or_a_symbol_have_anchors_of_their_own(book):
+    texts = ["4 epochs: falls", "16 epochs: falls", "η falls", "μ falls"]
+    book.write(a=chapter("One", *map(claimed, texts)), z=LEDGER)
+    assert book.passes()
+    anchors = re.findall(r'href="a.html#(claim-[^"]*)"', book.page("z"))
+    assert len(anchors) == len(set(anchors)) == 4
+    assert [book.page("a").count(f'id="{anchor}"') for anchor in anchors] == [1, 1, 1, 1]
+
+
 def test_the_same_claim_in_two_chapters_passes(book):
     book.write(a=chapter("One", claimed()), b=chapter("Two", claimed()), z=LEDGER)
     assert book.passes()
