@@ -4,16 +4,22 @@ A highlighter puts every name and comma into an element of its own, a third of a
 the style sheet gives no look of its own is plain text here. Code that is folded away stands as
 plain text too, with its coloured copy in a `template` beside it, which the browser does not lay
 out: `_static/folds.js` puts it in place when the fold opens.
+
+What may be wider than a phone (code, tables) can be reached by the keyboard from the beginning;
+`_static/a11y.js` takes that back, near the reader, where nothing scrolls.
 """
 
+import html
 import re
 
 from pygments.styles import get_style_by_name
 from pygments.token import STANDARD_TYPES
 
-BLOCK = re.compile(r"(<div class=\"highlight\"><pre>)(.*?)(</pre></div>)", re.S)
+BLOCK = re.compile(r"(<div class=\"highlight\"><pre(?: tabindex=\"0\")?>)(.*?)(</pre></div>)", re.S)
 SPAN = re.compile(r"<span class=\"(\w+)\">([^<]*)</span>")
 FOLD = re.compile(r"<details class=\"[^\"]*\b(?:hide|checks|sd-\w+)\b.*?</details>", re.S)
+TABLE = '<div class="pst-scrollable-table-container"'
+PHONE = 40  # characters of code that a phone shows in a line
 MARKUP = re.compile(r"<[^>]*>")
 
 
@@ -29,7 +35,7 @@ def coloured(styles):
 
 def lighten(app, pagename, templatename, context, doctree):
     """Handle ``html-page-context``: look at every block of code in the page's text."""
-    if "body" not in context or "<pre>" not in context["body"]:
+    if "body" not in context:
         return
     theme = app.config.html_theme_options
     tones = ("light", "dark")
@@ -39,7 +45,10 @@ def lighten(app, pagename, templatename, context, doctree):
         return match[0] if match[1] in kept else match[2]
 
     def light(match):
-        return match[1] + SPAN.sub(plain, match[2]) + match[3]
+        lines = html.unescape(MARKUP.sub("", match[2])).split("\n")
+        wide = max(map(len, lines)) > PHONE
+        start = match[1].replace("<pre>", '<pre tabindex="0">') if wide else match[1]
+        return start + SPAN.sub(plain, match[2]) + match[3]
 
     def asleep(match):
         if "<span" not in match[2]:
@@ -47,7 +56,8 @@ def lighten(app, pagename, templatename, context, doctree):
         text = MARKUP.sub("", match[2])
         return f'{match[1]}{text}</pre><template class="code">{match[2]}</template></div>'
 
-    body = BLOCK.sub(light, context["body"])
+    reached = f'{TABLE} tabindex="0" role="group" aria-label="table"'
+    body = BLOCK.sub(light, context["body"]).replace(TABLE, reached)
     context["body"] = FOLD.sub(lambda fold: BLOCK.sub(asleep, fold[0]), body)
 
 

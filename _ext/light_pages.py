@@ -1,7 +1,7 @@
 """Light pages: one style sheet, small fonts, no script before the text.
 
 - All style sheets become one. Rules for icons that no template or script of the theme names are
-  left out of it.
+  left out of it, and rules for classes that no page has and no script gives (`used_css`).
 - The theme's icons come from its font, cut down to the icons that are left, instead of a script
   of 542 kB (the templates beside this file leave the script out).
 - KaTeX's fonts are cut down to the characters that the book's formulas show.
@@ -18,6 +18,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+import used_css
 from fontTools import subset
 from sphinx.builders.html._assets import _CascadingStyleSheet, _JavaScript
 
@@ -140,6 +141,7 @@ class Pages:
         if self.sheets and not exception:
             static = Path(app.outdir, "_static")
             text = one_sheet(static, self.sheets, math_characters(app.env))
+            text = used_css.keep_used(text, used_css.words(Path(app.outdir)))
             (static / ONE_SHEET).write_text(text, encoding="utf-8")
 
 

@@ -26,6 +26,7 @@ CALL = """(tex, display) => JSON.stringify(katex.renderToString(tex,
     {displayMode: display, throwOnError: true, strict: "ignore", output: "htmlAndMathml"}))"""
 NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|gather)\}")
 TEX_SOURCE = re.compile(r"<annotation .*?</annotation>|</?semantics>", re.S)
+PHONE = 24  # characters of a formula that a phone shows in a line, surely
 MATHML = re.compile(r"<math .*?</math>", re.S)
 # A letter or a number alone needs neither a layout nor a second copy for those who listen.
 ALONE = re.compile(
@@ -78,7 +79,12 @@ def typeset(node):
 
 def characters(markup):
     """Collect the characters that a formula shows, without those of its MathML."""
-    return set(html.unescape(re.sub(r"<[^>]*>", "", MATHML.sub("", markup))))
+    return set(characters_in_line(markup))
+
+
+def characters_in_line(markup):
+    """Return what a formula shows, in a row."""
+    return html.unescape(re.sub(r"<[^>]*>", "", MATHML.sub("", markup)))
 
 
 def read(app, doctree):
@@ -104,7 +110,9 @@ def visit_math_block(self, node):
     """Write a displayed formula, which scrolls in its own box, and its number beside it."""
     self.body.append(self.starttag(node, "div", CLASS="math notranslate nohighlight"))
     formula = node.get("html") or typeset(node)
-    self.body.append(f'<div class="equation">{formula}</div>')
+    scrolls = len(characters_in_line(formula)) > PHONE
+    reached = ' tabindex="0" role="group" aria-label="equation"' if scrolls else ""
+    self.body.append(f'<div class="equation"{reached}>{formula}</div>')
     if node["number"]:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
         self.add_permalink_ref(node, _("Link to this equation"))

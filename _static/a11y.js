@@ -47,7 +47,8 @@ document.addEventListener("DOMContentLoaded", () => {
       if (!isIntersecting) continue;
       const scrolls = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight + 1;
       target.classList.toggle("scrolls", scrolls);
-      if (!scrolls) target.removeAttribute("tabindex");
+      if (target === document.activeElement) continue;
+      if (!scrolls) for (const name of ["tabindex", "role", "aria-label"]) target.removeAttribute(name);
       else {
         target.tabIndex = 0;
         if (target.matches("pre")) continue;

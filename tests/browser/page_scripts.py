@@ -11,7 +11,8 @@ NAMELESS = """() => {
         if (image.closest("[aria-hidden=true], math")) return false;
         if (image.tagName === "IMG") return !image.alt.trim();
         if (image.closest("button, summary") || image.parentElement.closest("svg")) return false;
-        return image.getAttribute("role") !== "img" || !image.getAttribute("aria-label")?.trim();
+        const role = image.getAttribute("role");
+        return !["img", "application"].includes(role) || !image.getAttribute("aria-label")?.trim();
     });
     return images.map((image) => image.outerHTML.slice(0, 150));
 }"""

@@ -8,7 +8,7 @@ pytestmark = WITH_A_BOOK
 CHAPTER = FOLDER / "chapters/principles/04_learning_rate.html"
 PHYSICS = FOLDER / "chapters/physics/19_temperature.html"
 LEDGER = FOLDER / "chapters/back/claims.html"
-CODE = 'details.fold[data-fold="code"]'
+CODE = 'details.fold[data-fold="code"]:not(.toggle-hidden *)'  # not in folded solutions
 SHOWN = """(selector) => [...document.querySelectorAll(selector)]
     .filter((fold) => fold.querySelector(":scope > :not(summary)").checkVisibility()).length"""
 
