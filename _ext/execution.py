@@ -2,7 +2,8 @@
 
 - The execution cache of MyST-NB looks at a notebook's code only. Its folder is therefore named by
   a hash of the library and the pinned environment: after a change there, every chapter runs again
-  and no old number can be shown. Folders of earlier keys are removed.
+  and no old number can be shown. Folders of earlier keys are removed. After a change of an
+  extension every page is read and written anew.
 - Notebooks that are not in the cache are executed ahead of the reading, two at once, each kernel
   with one thread (so that two cores are used well, and so that numbers do not depend on timing).
 - The seconds of every chapter that was executed are shown at the end, the slowest first. No chapter
@@ -43,6 +44,7 @@ def choose_cache(app, config):
     base = Path(app.outdir).parent / ".jupyter_cache"
     current = base / key(app.confdir, config.execution_key)
     config.nb_execution_cache_path = str(current)
+    config.house_key = key(app.confdir, ["_ext"])
     for old in base.glob("*"):
         if old != current:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -103,6 +105,7 @@ def show_times(app, error):
 def setup(app):
     """Register the events and the setting ``execution_key``: what the cache depends on."""
     app.add_config_value("execution_key", ["sgdlib", "requirements.txt"], "env")
+    app.add_config_value("house_key", "", "env")
     app.connect("config-inited", choose_cache)
     app.connect("env-before-read-docs", execute_ahead)
     app.connect("build-finished", show_times)

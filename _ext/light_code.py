@@ -18,8 +18,10 @@ from pygments.token import STANDARD_TYPES
 BLOCK = re.compile(r"(<div class=\"highlight\"><pre(?: tabindex=\"0\")?>)(.*?)(</pre></div>)", re.S)
 SPAN = re.compile(r"<span class=\"(\w+)\">([^<]*)</span>")
 FOLD = re.compile(r"<details class=\"[^\"]*\b(?:hide|checks|sd-\w+)\b.*?</details>", re.S)
-TABLE = '<div class="pst-scrollable-table-container"'
-PHONE = 40  # characters of code that a phone shows in a line
+TABLE = re.compile(
+    r"<div class=\"(?:pst-scrollable-table-container|output text_html)\"(?=>\s*<table)"
+)
+PHONE = 30  # characters of code that a phone shows in a line
 MARKUP = re.compile(r"<[^>]*>")
 
 
@@ -56,8 +58,8 @@ def lighten(app, pagename, templatename, context, doctree):
         text = MARKUP.sub("", match[2])
         return f'{match[1]}{text}</pre><template class="code">{match[2]}</template></div>'
 
-    reached = f'{TABLE} tabindex="0" role="group" aria-label="table"'
-    body = BLOCK.sub(light, context["body"]).replace(TABLE, reached)
+    body = BLOCK.sub(light, context["body"])
+    body = TABLE.sub(r'\g<0> tabindex="0" role="group" aria-label="table"', body)
     context["body"] = FOLD.sub(lambda fold: BLOCK.sub(asleep, fold[0]), body)
 
 

@@ -39,26 +39,34 @@ document.addEventListener("DOMContentLoaded", () => {
     );
   }
 
-  // A box that scrolls can be reached by the keyboard, and shows that it scrolls. It is measured when the reader comes near,
-  // after the browser has laid it out: to measure all at once would lay out the whole page.
+  // A box that scrolls can be reached by the keyboard, and shows that it scrolls. What may scroll on a phone has its place in
+  // the tab order from the build; near the reader, where the browser has laid it out, it is measured. To measure all at once
+  // would lay out the whole page.
   const SCROLLS = "pre, .equation, .pst-scrollable-table-container, .cell_output > .output";
+  const paper = matchMedia("print");
+  const name = (e) => (e.matches(".equation") ? "equation" : e.matches(".output") ? "output" : "table");
+  const reach = (e) => {
+    e.tabIndex = 0;
+    if (e.matches("pre")) return;
+    e.setAttribute("role", "group");
+    e.setAttribute("aria-label", name(e));
+  };
   const near = new IntersectionObserver((entries) => {
+    if (paper.matches) return;
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       const scrolls = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight + 1;
       target.classList.toggle("scrolls", scrolls);
-      if (target === document.activeElement) continue;
-      if (!scrolls) for (const name of ["tabindex", "role", "aria-label"]) target.removeAttribute(name);
-      else {
-        target.tabIndex = 0;
-        if (target.matches("pre")) continue;
-        target.setAttribute("role", "group");
-        target.setAttribute("aria-label", target.matches(".equation") ? "equation" : target.matches(".output") ? "output" : "table");
+      if (scrolls) reach(target);
+      else if (target.hasAttribute("tabindex") && target !== document.activeElement) {
+        for (const attribute of ["tabindex", "role", "aria-label"]) target.removeAttribute(attribute);
+        target.dataset.reach = ""; // on a narrower screen it may scroll again
       }
     }
   }, { rootMargin: "25%" });
   const watch = () => {
     near.disconnect();
+    for (const e of all("[data-reach]")) reach(e);
     for (const e of all(SCROLLS)) near.observe(e);
   };
   watch();
