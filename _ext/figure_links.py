@@ -2,7 +2,8 @@
 
 ``sgdlib.book.show(fig, name="fig-bowl", caption=...)`` writes ``<figure id="fig-bowl">``, which
 Sphinx does not look into. Here its name becomes a label, with the caption as the link's text, and
-the figures of a chapter are counted: *Figure 4.3*, which links to the figure itself.
+the figures of a chapter are counted: *Figure 4.3*, which links to the figure itself. The chapter's
+own number stands before its title.
 """
 
 import html
@@ -57,7 +58,16 @@ def with_number(figure, number, name):
     return figure.removesuffix("</figure>") + f"<figcaption>{shown}</figcaption></figure>"
 
 
+def number_title(app, doctree, docname):
+    """Show the chapter's number before its title; in links and in the window the title stays."""
+    chapter, title = CHAPTER.search(docname), doctree.next_node(nodes.title)
+    if chapter and title is not None and app.builder.format == "html":
+        number = f'<span class="chapter-number">{chapter[1]}</span>'
+        title.insert(0, nodes.raw("", number, format="html"))
+
+
 def setup(app):
-    """Register the event."""
+    """Register the events."""
     app.connect("doctree-read", read)
+    app.connect("doctree-resolved", number_title)
     return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -119,7 +119,7 @@ class QuietCells(SphinxPostTransform):
         source, output = parts.get("cell_code_source"), parts.get("cell_code_output")
         block = source.next_node(nodes.literal_block) if source is not None else None
         text = block.astext() if block is not None else ""
-        if not cell.get("hide_mode") and is_background(text):
+        if cell.get("hide_mode") == "input" or (not cell.get("hide_mode") and is_background(text)):
             cell.attributes |= PROMPTS | {"hide_mode": "input"}
         taught, checks = split(text)
         pieces = list(with_anchors(output)) if output is not None else []

@@ -10,6 +10,7 @@ CLASS = re.compile(r"\.(-?[a-zA-Z_][\w-]*)")
 ATTRIBUTE = re.compile(r"\sclass=(?:\"([^\"]*)\"|'([^']*)'|([^\s>\"']+))")
 WORD = re.compile(r"[a-zA-Z_][\w-]*")
 CHOICE = re.compile(r":(?:is|where|not|has)\((?:[^()]|\([^()]*\))*\)|\[[^\]]*\]")
+COMMENT = re.compile(r"/\*.*?\*/", re.S)  # a licence: the others are gone
 GROUPS = ("@media", "@supports", "@layer", "@container")
 
 
@@ -31,9 +32,13 @@ def keep_used(css, known):
     'a{x:1}.b{y:2}'
     >>> keep_used("@font-face{f:1}.d:not(.c){x:1}@media print{.b{x:1}}", {"b", "d"})
     '@font-face{f:1}.d:not(.c){x:1}@media print{.b{x:1}}'
+    >>> keep_used("/*! by a, b */.c,.b{x:1}", {"b"})
+    '/*! by a, b */.b{x:1}'
     """
     kept = []
     for prelude, body in rules(css):
+        kept += COMMENT.findall(prelude)
+        prelude = COMMENT.sub("", prelude).strip()
         if body is None or (prelude.startswith("@") and not prelude.startswith(GROUPS)):
             kept.append(prelude if body is None else f"{prelude}{{{body}}}")
         elif prelude.startswith("@"):

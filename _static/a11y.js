@@ -55,7 +55,8 @@ document.addEventListener("DOMContentLoaded", () => {
     if (paper.matches) return;
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
-      const scrolls = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight + 1;
+      const high = !target.matches(".equation") && target.scrollHeight > target.clientHeight + 1;
+      const scrolls = target.scrollWidth > target.clientWidth || high;
       target.classList.toggle("scrolls", scrolls);
       if (scrolls) reach(target);
       else if (target.hasAttribute("tabindex") && target !== document.activeElement) {

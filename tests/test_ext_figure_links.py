@@ -45,3 +45,11 @@ def test_two_figures_of_one_name_fail(book):
     cells = [code(f"show({i})", figure("fig-a", "The bowl")) for i in range(2)]
     book.write(**{"04_rates": [markdown("# Rates"), *cells]})
     assert book.fails("is called 'fig-a' already")
+
+
+def test_a_chapter_shows_its_number_and_keeps_its_title(book):
+    book.write(**{"04_rates": [markdown("# Rates")], "b": "# Start\n\n{doc}`04_rates`\n"})
+    assert book.passes()
+    assert '<h1><span class="chapter-number">4</span>Rates' in book.page("04_rates")
+    assert "<title>Rates" in book.page("04_rates")
+    assert '<span class="doc">Rates</span>' in book.page("b")
