@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_worker import problem
+from same import assert_same
 from torch import nn
 
 from sgdlib.deep import PlainSGD, TensorBatches, load_checkpoint, train
@@ -58,21 +59,6 @@ OPTIMIZERS = {
 def everything(model, optimizer):
     tensors = [*model.parameters(), *model.buffers()]
     return [t.detach().clone() for t in tensors], copy.deepcopy(optimizer.state_dict())
-
-
-def assert_same(a, b):
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b)
-        for one, other in zip(a, b, strict=True):
-            assert_same(one, other)
-    else:
-        assert a == b or (a != a and b != b)
 
 
 # -- divergence --

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_worker import cross_entropy, problem
+from same import assert_same
 
 from sgdlib.deep import CheckpointError, checkpoints, load_checkpoint, save_checkpoint, train
 from sgdlib.deep.checkpoints import plain, previous_path
@@ -53,24 +54,6 @@ def finish(run):
         return torch.load(result, weights_only=True)
 
     return finish
-
-
-def assert_same(a, b):
-    """Compare nested states bit for bit."""
-    assert type(a) is type(b)
-    if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype
-        assert torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0))
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b)
-        for x, y in zip(a, b, strict=True):
-            assert_same(x, y)
-    else:
-        assert a == b
 
 
 @pytest.fixture(scope="module")
