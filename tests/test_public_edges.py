@@ -14,12 +14,14 @@ from public_edges import BAD, KINDS, Call, arguments_of, attempt, public, walk
 import sgdlib
 from sgdlib import (
     batching,
+    capacity,
     controllers,
     gradient_noise,
     landscapes,
     linear,
     populations,
     problems,
+    recommendation,
     scaling,
     schedules,
     stability,
@@ -266,6 +268,35 @@ CORE = {
         )
         for name in ("steps", "step_time", "time")
     },
+    # -- recommendation, capacity --
+    "two_batch_noise_scale": Call(
+        recommendation.two_batch_noise_scale, {"square_norms": {8: 1.0, 64: 0.2}}
+    ),
+    "choose_batch_size": Call(
+        recommendation.choose_batch_size,
+        {"step_times": {8: 1.0, 64: 2.0}, "noise_scale": 100.0, "workers": 2},
+        {"noise_scale": "number > 0"},
+    ),
+    "choose_lr": Call(
+        recommendation.choose_lr,
+        {"lr": 0.1, "batch_size": 8, "new_batch_size": 16, "noise_scale": 100.0},
+        {
+            "lr": "number > 0",
+            "noise_scale": "number > 0",
+            "momentum": "share >= 0",
+            "curvature": "None, number > 0",
+        },
+    ),
+    "choose_pieces": Call(
+        capacity.choose_pieces,
+        {"memory": {8: 1.0, 64: 2.0}, "limit": 1.5, "batch_size": 64, "gradient": 0.1},
+        {"limit": "number > 0", "gradient": "number >= 0"},
+    ),
+    "choose_communication": Call(
+        capacity.choose_communication,
+        {"gradient": 1e8, "bandwidth": 1e9, "per_example": 1e-3, "batch_size": 8, "workers": 2},
+        {k: "number > 0" for k in ("gradient", "bandwidth", "per_example")},
+    ),
     "fit_time_model": Call(
         scaling.fit_time_model,
         {"batch_sizes": [8, 64, 512], "steps": [900, 200, 112], "step_times": [1, 2, 3]}
@@ -359,6 +390,10 @@ NOT_WALKED = {
         "Batch": "a pair; whoever takes batches checks them",
         "NoiseScale": RESULT,
         "TimeModelFit": RESULT,
+        "BatchChoice": RESULT,
+        "RateChoice": RESULT,
+        "Pieces": RESULT,
+        "Communication": RESULT,
         "Problem": "a protocol, for annotations",
         **{f"Problem.{name}": "a protocol" for name in ("loss", "gradient", "draw")},
         "Problem.weighted_gradient": "a protocol",
