@@ -56,7 +56,7 @@ def test_two_batches_find_the_noise_scale_of_a_finite_sum():
 
 def test_two_batches_that_cannot_tell():
     for norms in ({32: 1.0, 256: 0.01}, {32: 1.0, 256: 1.5}):
-        with pytest.raises(ArithmeticError, match="square_norms=.*average over more batches"):
+        with pytest.raises(ArithmeticError, match=r"square_norms=.*average over more batches"):
             two_batch_noise_scale(norms)
 
 
