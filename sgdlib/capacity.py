@@ -1,8 +1,10 @@
 r"""What fits into memory, and what hides behind computing: a batch on one worker, and on several.
 
-memory of a batch    M_0 + a b                   the line through two measured peaks
-in K pieces          M_0 + gradient + a b/K      the running total comes in addition
-to hide talking      2 (K - 1)/K gradient/W < 2/3 tau_d b       b examples of each of K workers
+    memory of a batch    M_0 + a b                   the line through two measured peaks
+    in K pieces          M_0 + gradient + a b/K      the running total comes in addition
+    all hidden if        2 (K - 1)/K gradient/W < 2/3 tau_d b       b examples of each of K workers
+
+The page *Which batch size, which rate?* computes the same in the browser.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def choose_batch_size(
     noise_scale
         Gradient noise scale, in examples, averaged over the run: it stands for the critical size.
     workers
-        K workers share each batch and step together; their talking is not in the model.
+        K workers share each batch and step together; communication is not in the model.
 
     Raises
     ------

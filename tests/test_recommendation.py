@@ -1,4 +1,4 @@
-"""Batch size, rate, pieces and talking from measured numbers: against searches and closed forms."""
+"""From measured numbers to batch size, rate and pieces: against searches and closed forms."""
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_pieces_fit_and_one_less_does_not(fixed, slope, gradient, batch_size, ro
         assert needs(found.pieces - 1) > limit * (1 - 1e-9)
 
 
-def test_talking_hides_as_the_rule_says():
+def test_communication_hides_as_the_rule_says():
     flops, bandwidth, parameters = 4.6e14, 1.8e11, 1e9
     options = {"bandwidth": bandwidth, "per_example": 6 * parameters / flops, "batch_size": 100}
     many = choose_communication(2 * parameters, workers=1000, **options)

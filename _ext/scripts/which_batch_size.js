@@ -120,7 +120,7 @@
   // -- what is shown --
 
   const digits = (value) => (value >= 1e6 || value < 1e-3 ? value.toExponential(2) : Number(value.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3, useGrouping: false }));
-  const whole = (value) => (value >= 1e9 ? value.toExponential(2) : value < 10 ? digits(value) : String(value < 1000 ? Math.round(value) : Number(value.toPrecision(3))));
+  const whole = (value) => (value >= 1e9 ? value.toExponential(2) : value < 10 ? digits(value) : String(value < 1000 ? Math.round(value) : Number(value.toPrecision(4))));
   const some = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
   const out = (name) => document.getElementById(`advice-out-${name}`);
 
@@ -186,7 +186,7 @@
       return p;
     });
     fill(["talk"], ["workers", "parameters", "bandwidth"], bad, () => {
-      if (workers === 1) return show("talk", "one worker talks to nobody");
+      if (workers === 1) return show("talk", "one worker has nobody to communicate with");
       need(choice);
       const t = chooseTalk(gradient, 1e9 * number("bandwidth"), choice.perExample, choice.share, workers);
       const covered = t.exposed === 0 ? "all is covered" : `${digits(1e3 * t.exposed)} of ${digits(1e3 * t.seconds)} ms a step are not covered`;
