@@ -42,8 +42,11 @@ class Rule(Protocol):
         state: dict[str, Any],
         stretch: Stretch,
         rates: Iterable[Any],
-    ) -> None:
-        """Make the steps of a stretch, each at its rate: change theta and state in place."""
+    ) -> int | None:
+        """Make the steps of a stretch, each at its rate: change theta and state in place.
+
+        Return how many gradients of single examples that took beside one for each example seen.
+        """
 
 
 class Run:
@@ -74,6 +77,7 @@ class Run:
         self.diverged_at = diverged_at.copy()
         self.frozen = int((diverged_at >= 0).sum())
         self.step, self.position, self.examples = stop.step, stop.position, stop.examples
+        self.evaluations = stop.evaluations
         self.epoch, self.size, self.records = -1, 0, []
         self.rate = self._rate(self.position / self.scale)
         self.scheduled = callable(lr) or hasattr(lr, "looks_at")
@@ -96,6 +100,7 @@ class Run:
             step=self.step,
             position=self.position,
             examples=self.examples,
+            evaluations=self.evaluations,
             places=draws.places() if draws else {"epoch_start": self.position},
         )
         return Trace(self.theta, *columns, kept, self.diverged_at, (stop,))
@@ -115,9 +120,9 @@ class Run:
         """Make some steps of a block, and look at theta afterwards."""
         if not self.frozen:
             theta, state = self.theta.copy(), _copied(self.state)
-            self._make(Stretch(block, low, high))
+            extra = self._make(Stretch(block, low, high))
             if np.isfinite(self.theta).all():
-                self._count(block, low, high)
+                self._count(block, low, high, extra)
                 if self.gradient_watchers and block.examples == block.size:  # a whole batch
                     gradients = self.problem.row_gradients(theta, *block.rows[low])
                     for controller in self.gradient_watchers:
@@ -126,9 +131,9 @@ class Run:
             self.theta, self.state = theta, state
         for j in range(low, high):
             before = self.theta.copy()
-            self._make(Stretch(block, j, j + 1))
+            extra = self._make(Stretch(block, j, j + 1))
             self._hold(before)
-            self._count(block, j, j + 1)
+            self._count(block, j, j + 1, extra)
             if self._all_frozen():
                 break
 
@@ -138,12 +143,13 @@ class Run:
             self.rate = rates[-1]
         else:
             rates = repeat(self.fixed)
-        self.rule.advance(self.problem, self.theta, self.state, stretch, rates)
+        return self.rule.advance(self.problem, self.theta, self.state, stretch, rates) or 0
 
-    def _count(self, block, low, high):
+    def _count(self, block, low, high, extra):
         self.step += high - low
         self.position = block.start + high * block.stride
         self.examples += (high - low) * block.examples
+        self.evaluations += (high - low) * block.examples + extra
 
     def _rate(self, progress):
         """Return the learning rate of a step that begins at `progress`."""
@@ -182,7 +188,8 @@ class Run:
         if before_a_step:
             self.rate = self._rate(self.position / self.scale)
         progress = self.position / self.scale
-        note = (self.step, progress, self.examples, loss, self.rate, self.size)
+        counts = (self.step, progress, self.examples, self.evaluations)
+        note = (*counts, loss, self.rate, self.size)
         self.records.append((*note, self.theta.copy()) if self.keep else note)
 
     # -- divergence --

@@ -27,6 +27,7 @@ from sgdlib import (
     schedules,
     stability,
     staleness,
+    variance_reduction,
 )
 from sgdlib.physics import annealing, escape, first_passage, stationary
 
@@ -185,6 +186,19 @@ CORE = {
         | {"rng": 0},
         {"lr": "number > 0", "momentum": "share >= 0", "keep_parameters": "flag", "rng": "seed"}
         | {"batches": "None", "steps": "None", "staleness": "int >= 0"},
+    ),
+    "svrg": Call(
+        variance_reduction.svrg,
+        {"problem": SUM, "theta": THETA, "lr": 0.1, "period": 2, "batch_size": 2, "epochs": 1}
+        | {"rng": 0},
+        {"lr": "number > 0", "keep_parameters": "flag", "rng": "seed"}
+        | {"batches": "None", "steps": "None"},
+    ),
+    "saga": Call(
+        variance_reduction.saga,
+        {"problem": SUM, "theta": THETA, "lr": 0.1, "batch_size": 2, "epochs": 1, "rng": 0},
+        {"lr": "number > 0", "keep_parameters": "flag", "rng": "seed"}
+        | {"batches": "None", "steps": "None"},
     ),
     # -- schedules --
     "constant": Call(schedules.constant, {"value": 0.1}, {"value": "number"}),
