@@ -30,6 +30,8 @@ class Rule(Protocol):
     Its state is a dict; the arrays in it have the axes of the replicas first, as theta has. A rule
     may also have `stability_limit(curvature)`, which is quoted where a run diverges, and
     `part(replicas)`, which returns the rule of some replicas where each has settings of its own.
+    A stretch that diverges is made again from a copy of the state; a rule whose state is too large
+    to be copied has `keep(state)`, which returns what `undo(state, kept)` needs to take it back.
     """
 
     def start(self, problem: Problem, theta: np.ndarray) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class Run:
     def _advance(self, block, low, high):
         """Make some steps of a block, and look at theta afterwards."""
         if not self.frozen:
-            theta, state = self.theta.copy(), _copied(self.state)
+            theta, kept = self.theta.copy(), self._kept()
             extra = self._make(Stretch(block, low, high))
             if np.isfinite(self.theta).all():
                 self._count(block, low, high, extra)
@@ -128,7 +130,8 @@ class Run:
                     for controller in self.gradient_watchers:
                         controller.update(gradients)
                 return
-            self.theta, self.state = theta, state
+            self.theta = theta
+            self._undo(kept)
         for j in range(low, high):
             before = self.theta.copy()
             extra = self._make(Stretch(block, j, j + 1))
@@ -136,6 +139,16 @@ class Run:
             self._count(block, j, j + 1, extra)
             if self._all_frozen():
                 break
+
+    def _kept(self):
+        """Return what it takes to undo a stretch in the state."""
+        return self.rule.keep(self.state) if hasattr(self.rule, "keep") else _copied(self.state)
+
+    def _undo(self, kept):
+        if hasattr(self.rule, "undo"):
+            self.rule.undo(self.state, kept)
+        else:
+            self.state = kept
 
     def _make(self, stretch):
         if self.scheduled:

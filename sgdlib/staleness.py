@@ -67,7 +67,7 @@ class _Stale:
         if size < depth:
             raise ValueError(f"theta: the trace remembers {size - 1} steps, expected {depth - 1}")
         outdated = _Outdated(problem, state, self._at)
-        self.rule.advance(outdated, theta, state, stretch, rates)
+        return self.rule.advance(outdated, theta, state, stretch, rates)
 
     def _at(self, t):
         if np.ndim(self.staleness) == 0:

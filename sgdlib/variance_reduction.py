@@ -59,7 +59,19 @@ class _SAGA:
     stability_limit = staticmethod(stability_limit)
 
     def start(self, problem, theta):
-        return {"table": None, "table_mean": None}
+        return {"table": None, "table_mean": None, "replaced": None}
+
+    def keep(self, state):
+        """Return what undoes a stretch; the table, as large as the data, is not copied."""
+        state["replaced"] = []
+        return None if state["table"] is None else state["table_mean"].copy()
+
+    def undo(self, state, mean):
+        """Put the entries back that were replaced since `keep`."""
+        for places, old in reversed(state["replaced"]):
+            np.put_along_axis(state["table"], places, old, axis=-2)
+        table = None if mean is None else state["table"]
+        state |= {"table": table, "table_mean": mean, "replaced": None}
 
     def advance(self, problem, theta, state, stretch, rates):
         extra = 0
@@ -75,13 +87,16 @@ class _SAGA:
             indices = np.broadcast_to(indices, (*table.shape[:-2], batch))
             places = indices[..., None]
             new = problem.row_gradients(theta, *rows)
-            change = new - np.take_along_axis(table, places, axis=-2)
+            old = np.take_along_axis(table, places, axis=-2)
+            change = new - old
             theta -= rate * (np.vecmat(weights, change) + mean)
             # An example that a batch holds twice changes the table once.
             np.put_along_axis(holder, indices, numbers, axis=-1)
             change[np.take_along_axis(holder, indices, axis=-1) != numbers] = 0
             mean += change.sum(axis=-2) / problem.n
             np.put_along_axis(table, places, new, axis=-2)
+            if state["replaced"] is not None:
+                state["replaced"].append((places, old))
         return extra
 
 
@@ -127,10 +142,8 @@ def svrg(
 
     Raises
     ------
-    ValueError, TypeError
-        For bad arguments, before any work is done.
-    DivergenceError
-        If parameters stop being finite, with the step and the likely cause.
+    ValueError, TypeError, DivergenceError
+        As in `minibatch_sgd`; TypeError for a population.
 
     Notes
     -----
@@ -139,9 +152,8 @@ def svrg(
     Examples
     --------
     >>> from sgdlib.linear import LeastSquares
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(100, 2))
-    >>> problem = LeastSquares(X, X @ [1.0, -2.0] + rng.normal(size=100))
+    >>> X, noise = np.split(np.random.default_rng(0).normal(size=(100, 3)), [2], axis=1)
+    >>> problem = LeastSquares(X, X @ [1.0, -2.0] + noise[:, 0])
     >>> trace = svrg(problem, [0.0, 0.0], lr=0.1, period=20, batch_size=10, epochs=40, rng=0)
     >>> np.allclose(trace.theta, problem.minimizer(), atol=1e-9), int(trace.evaluations[-1])
     (True, 10000)
@@ -188,13 +200,9 @@ def saga(
     problem
         A `FiniteSum`: a population has no examples to keep a table of. The table holds N d
         numbers for each replica.
-    theta
-        Start, (d,), or (R, d) for R independent replicas; or the trace of a run, to go on from its
-        end with its table.
-    lr
-        Learning rate: a number, (R,) numbers, a schedule of progress, or a controller.
-    batch_size, epochs, steps, sampling, last, batches, record, keep_parameters, on_divergence, rng
-        As in `sgdlib.descent.minibatch_sgd`.
+    theta, lr, batch_size, epochs, steps, sampling, last, batches, record, keep_parameters,
+    on_divergence, rng
+        As in `svrg`; a trace goes on with its table.
 
     Returns
     -------
@@ -204,10 +212,8 @@ def saga(
 
     Raises
     ------
-    ValueError, TypeError
-        For bad arguments, before any work is done.
-    DivergenceError
-        If parameters stop being finite, with the step and the likely cause.
+    ValueError, TypeError, DivergenceError
+        As in `svrg`.
 
     Notes
     -----
@@ -216,9 +222,8 @@ def saga(
     Examples
     --------
     >>> from sgdlib.linear import LeastSquares
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(100, 2))
-    >>> problem = LeastSquares(X, X @ [1.0, -2.0] + rng.normal(size=100))
+    >>> X, noise = np.split(np.random.default_rng(0).normal(size=(100, 3)), [2], axis=1)
+    >>> problem = LeastSquares(X, X @ [1.0, -2.0] + noise[:, 0])
     >>> trace = saga(problem, [0.0, 0.0], lr=0.1, batch_size=10, epochs=40, rng=0)
     >>> np.allclose(trace.theta, problem.minimizer(), atol=1e-9), int(trace.evaluations[-1])
     (True, 4100)
