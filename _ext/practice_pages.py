@@ -13,8 +13,8 @@ from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tools/course"))
-import practice_source  # noqa: E402
-from quiet_cells import html, with_text  # noqa: E402
+import practice_source
+from quiet_cells import html, with_text
 
 SUMMARY = '<details class="checks solution-code"><summary>A solution</summary>'
 
