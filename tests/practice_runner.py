@@ -1,4 +1,4 @@
-"""Run a practice with other answers in the cells of its tasks, and count points as nbgrader does."""
+"""Run a practice with other answers to its tasks, and count points as nbgrader does."""
 
 import contextlib
 import io

@@ -4,7 +4,7 @@
 
 In the folder:
 
-- `students/`, the practices without solutions, and `practices.zip`, the same for a learning platform;
+- `students/`, the practices without solutions; `practices.zip`, the same for a learning platform;
 - `instructor/`, the practices solved, and `points.csv`;
 - `nbgrader/`, a course: sources, what was released, a database of tasks and points.
 

@@ -43,9 +43,9 @@ def source(cell):
 def without_solution(text):
     r"""Return a cell's code with a stub in place of the solution.
 
-    >>> print(without_solution("def f():\n    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION"))
-    def f():
-        raise NotImplementedError
+    >>> print(without_solution("f():\n  ### BEGIN SOLUTION\n  return 1\n  ### END SOLUTION"))
+    f():
+      raise NotImplementedError
     """
     return SOLUTION.sub(rf"\1{STUB}", text)
 
