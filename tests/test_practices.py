@@ -1,10 +1,11 @@
 """Each practice: its solution has all points, its stub none, and answers get what they deserve."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
-from practice_runner import practice_source, run
+from practice_runner import ROOT, practice_source, run
 
 PATHS = practice_source.practices()
 ANSWERS = Path(__file__).parent / "practices"
@@ -48,6 +49,20 @@ def test_the_solution_has_all_points_and_the_stub_none(path):
     module = answers(path)
     assert set(module.WRONG) == set(module.RIGHT) == set(tasks)
     assert all(len(wrong) >= 3 for wrong in module.WRONG.values())
+
+
+def test_hints_lead_to_sections_that_exist():
+    headings = {}
+    for path in ROOT.glob("chapters/*/[0-9][0-9]_*.ipynb"):
+        cells = practice_source.load(path)["cells"]
+        text = "\n".join(practice_source.source(c) for c in cells if c["cell_type"] == "markdown")
+        headings[int(path.stem[:2])] = re.findall(r"^##+ (.+)$", text, re.M)
+    for path in PATHS:
+        text = "\n".join(practice_source.source(c) for c in practice_source.load(path)["cells"])
+        places = re.findall(r'see="chapter (\d+), ([^"]+)"', text)
+        assert len(places) == text.count("see=")
+        for chapter, section in places:
+            assert section in headings[int(chapter)], (path.stem, chapter, section)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
