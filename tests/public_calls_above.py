@@ -137,6 +137,39 @@ DEEP = {
         {"lr": "number >= 0, 0-d", "momentum": "share >= 0", "weight_decay": "number >= 0"}
         | {"validation": "None", "metrics": "None", "device": "None", "rng": "seed"},
     ),
+    "gauss_legendre": Call(deep.gauss_legendre, {"points": 2, "cells": 1, "dim": 1}),
+    "DomainPoints": Call(
+        deep.DomainPoints,
+        {"batch_size": 4, "steps": 2, "shape": (), "dim": 1, "placement": "independent"},
+        {"patch": "None", "rng": "seed"},
+    ),
+    "value_and_gradient": Call(
+        deep.value_and_gradient,
+        {"field": lambda x: x[..., 0], "x": torch.ones(4, 1)},
+        {"field": "function"},
+    ),
+    "laplacian": Call(
+        deep.laplacian,
+        {"field": lambda x: x[..., 0], "x": torch.ones(4, 1)},
+        {"field": "function"},
+    ),
+    "ZeroBoundary": Call(deep.ZeroBoundary, {"network": net()}, {"factor": "None, function"}),
+    "Energy": Call(
+        deep.Energy, {"field": net(), "source": lambda x: x[..., 0]}, {"source": "function"}
+    ),
+    "SquaredResidual": Call(
+        deep.SquaredResidual,
+        {"field": net(), "source": lambda x: x[..., 0]},
+        {"source": "function"},
+    ),
+    "WeakResiduals": Call(
+        deep.WeakResiduals,
+        {"field": net(), "source": lambda x: x[..., 0], "tests": lambda x: x},
+        {"source": "function", "tests": "function"},
+    ),
+    "integrand": Call(deep.integrand, {"values": torch.ones(4)}, {"coefficients": "None"}),
+    "squared_mean": Call(deep.squared_mean, {"values": torch.ones(1, 4, 1)}),
+    "product_of_means": Call(deep.product_of_means, {"values": torch.ones(1, 2, 4, 1)}),
 }
 
 BOOK = {

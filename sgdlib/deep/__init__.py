@@ -11,13 +11,27 @@ from sgdlib.deep.loop import Moment, train_with
 from sgdlib.deep.lr_range import RangeTest, lr_range_test
 from sgdlib.deep.meters import LivePeak, SavedBytes
 from sgdlib.deep.optim import PlainSGD
+from sgdlib.deep.points import DomainPoints, gauss_legendre
 from sgdlib.deep.sampler import IndexBatches
 from sgdlib.deep.step import Step
 from sgdlib.deep.timing import Timing, benchmark
 from sgdlib.deep.training import train
+from sgdlib.deep.vpinn import (
+    Energy,
+    SquaredResidual,
+    WeakResiduals,
+    ZeroBoundary,
+    integrand,
+    laplacian,
+    product_of_means,
+    squared_mean,
+    value_and_gradient,
+)
 
 __all__ = [
     "CheckpointError",
+    "DomainPoints",
+    "Energy",
     "Ensemble",
     "EnsembleHistory",
     "Evaluation",
@@ -29,19 +43,28 @@ __all__ = [
     "PlainSGD",
     "RangeTest",
     "SavedBytes",
+    "SquaredResidual",
     "Step",
     "TensorBatches",
     "Timing",
+    "WeakResiduals",
+    "ZeroBoundary",
     "accumulate_gradients",
     "benchmark",
     "evaluate",
     "evaluate_ensemble",
+    "gauss_legendre",
     "hessian_eigenvalues",
     "hessian_product",
+    "integrand",
+    "laplacian",
     "load_checkpoint",
     "lr_range_test",
+    "product_of_means",
     "save_checkpoint",
+    "squared_mean",
     "train",
     "train_ensemble",
     "train_with",
+    "value_and_gradient",
 ]
