@@ -23,6 +23,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 
 from sgdlib import _check
 from sgdlib.deep._models import check_model
@@ -277,9 +278,20 @@ class WeakResiduals(_Integrand):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the integrands (..., K) at points (..., d)."""
         u, slope = value_and_gradient(self.field, x)
-        with torch.no_grad():
-            v, v_slope = value_and_gradient(self.tests, x)
+        v, v_slope = _forward_mode(self.tests, x)
         return (slope[..., None, :] * v_slope).sum(dim=-1) - self._load(x, u)[..., None] * v
+
+
+@torch.no_grad()
+def _forward_mode(tests: Function, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return values (..., K) and gradients (..., K, d): d sweeps, where reverse mode needs K."""
+    slopes = []
+    for unit in torch.eye(x.shape[-1], dtype=x.dtype, device=x.device):
+        with forward_ad.dual_level():
+            dual = tests(forward_ad.make_dual(x.detach(), unit.expand_as(x).clone()))
+            v, slope = forward_ad.unpack_dual(dual)
+        slopes.append(torch.zeros_like(v) if slope is None else slope)
+    return v, torch.stack(slopes, dim=-1)
 
 
 def integrand(values: torch.Tensor, coefficients: torch.Tensor | None = None) -> torch.Tensor:
