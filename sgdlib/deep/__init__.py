@@ -14,6 +14,7 @@ from sgdlib.deep.optim import PlainSGD
 from sgdlib.deep.points import DomainPoints, gauss_legendre
 from sgdlib.deep.sampler import IndexBatches
 from sgdlib.deep.step import Step
+from sgdlib.deep.streaming import StreamDataset
 from sgdlib.deep.timing import Timing, benchmark
 from sgdlib.deep.training import train
 from sgdlib.deep.vpinn import (
@@ -45,6 +46,7 @@ __all__ = [
     "SavedBytes",
     "SquaredResidual",
     "Step",
+    "StreamDataset",
     "TensorBatches",
     "Timing",
     "WeakResiduals",
