@@ -71,22 +71,26 @@ def look(path: str) -> Shard:
     except ShardError:
         raise
     except OSError as error:
-        raise ShardError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ShardError(f"shards: {path}: cannot be read: {error.strerror or error}") from error
     if dtype.hasobject or dtype.kind not in "biuf" or not dtype.isnative:
         raise ShardError(
-            f"{path}: expected numbers in this machine's byte order, got dtype {dtype}"
+            f"shards: {path}: expected numbers in this machine's byte order, got dtype {dtype}"
         )
     if not shape:
-        raise ShardError(f"{path}: expected an array with rows, got a single number")
+        raise ShardError(f"shards: {path}: expected an array with rows, got a single number")
     if fortran and len(shape) > 1:
-        raise ShardError(f"{path}: expected an array stored by rows, got one stored by columns")
+        raise ShardError(
+            f"shards: {path}: expected an array stored by rows, got one stored by columns"
+        )
     shard = Shard(path, shape[0], shape[1:], dtype, offset, size)
     if not shard.row_bytes:
-        raise ShardError(f"{path}: expected rows of at least one number, got shape {shape}")
+        raise ShardError(f"shards: {path}: expected rows of at least one number, got shape {shape}")
     expected = offset + shard.rows * shard.row_bytes
     if size != expected:
         what = "cut short" if size < expected else "too long"
-        raise ShardError(f"{path}: {what}: expected {expected} bytes by its header, got {size}")
+        raise ShardError(
+            f"shards: {path}: {what}: expected {expected} bytes by its header, got {size}"
+        )
     return shard
 
 
@@ -96,7 +100,9 @@ def _header(path: str, file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         return read(file)
     except ValueError as error:
-        raise ShardError(f"{path}: expected a .npy file: {' '.join(str(error).split())}") from error
+        raise ShardError(
+            f"shards: {path}: expected a .npy file: {' '.join(str(error).split())}"
+        ) from error
 
 
 def look_at_all(shards: Any) -> list[list[Shard]]:
@@ -115,25 +121,21 @@ def look_at_all(shards: Any) -> list[list[Shard]]:
             raise ValueError(
                 f"shards: expected as many files for each array, got {[len(c) for c in found]}"
             )
-        for shard, first, paired in zip(column, [column[0]] * len(column), found[0], strict=True):
-            if shard.shape != first.shape:
-                raise ShardError(
-                    f"{shard.path}: expected rows of shape {first.shape}, as in {first.path}, got "
-                    f"{shard.shape}"
-                )
-            if shard.dtype != first.dtype:
-                raise ShardError(
-                    f"{shard.path}: expected dtype {first.dtype}, as in {first.path}, got "
-                    f"{shard.dtype}"
-                )
-            if shard.rows != paired.rows:
-                raise ShardError(
-                    f"{shard.path}: expected {paired.rows} rows, as in {paired.path}, got "
-                    f"{shard.rows}"
-                )
+        for shard, paired in zip(column, found[0], strict=True):
+            _alike(shard, column[0], "shape", "rows of shape {}")
+            _alike(shard, column[0], "dtype", "dtype {}")
+            _alike(shard, paired, "rows", "{} rows")
     if not sum(shard.rows for shard in found[0]):
         raise ValueError(f"shards: expected data, got {len(found[0])} files without a row")
     return found
+
+
+def _alike(shard: Shard, other: Shard, name: str, words: str) -> None:
+    got, expected = getattr(shard, name), getattr(other, name)
+    if got != expected:
+        raise ShardError(
+            f"shards: {shard.path}: expected {words.format(expected)}, as in {other.path}, got {got}"
+        )
 
 
 def _files(column: Any) -> list:

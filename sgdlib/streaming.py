@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
 from sgdlib import _check
+from sgdlib._blocks import Part, Plan
 from sgdlib._shards import Shard, ShardError, look_at_all  # noqa: F401
 from sgdlib.batching import iterations_per_epoch, uniform_weights
 
@@ -75,77 +75,9 @@ def block_order(
     if not sum(sizes):
         raise ValueError(f"rows={sizes}: expected at least one row")
     block, mix = _check.integer("block", block), _check.integer("mix", mix)
-    plan = _Plan(tuple(sizes), block, mix, int(_check.generator(rng).integers(2**63)))
+    plan = Plan(tuple(sizes), block, mix, int(_check.generator(rng).integers(2**63)))
     part = plan.part(0)
     return np.concatenate([part.rows(g)[part.shuffled(g)] for g in range(part.groups)])
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Which rows when: for files of so many rows, a function of the seed and the epoch."""
-
-    sizes: tuple[int, ...]
-    block: int
-    mix: int
-    seed: int
-
-    def part(self, epoch: int, part: int = 0, parts: int = 1) -> _Part:
-        """Return one of `parts` equal stretches of the epoch's order of blocks.
-
-        Where a stretch ends within a block, the block is cut: parts differ by one row at most.
-        """
-        sizes = np.array(self.sizes, dtype=np.int64)
-        counts = -(-sizes // self.block)
-        which = np.repeat(np.arange(len(sizes)), counts)
-        inside = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
-        starts = (np.cumsum(sizes) - sizes)[which] + inside * self.block
-        lengths = np.minimum(self.block, sizes[which] - inside * self.block)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(which))
-        starts, lengths = starts[order], lengths[order]
-        n, ends = int(sizes.sum()), np.cumsum(lengths)
-        low, high = part * n // parts, (part + 1) * n // parts
-        first = np.maximum(low - (ends - lengths), 0)  # what of each block belongs to others
-        behind = np.maximum(ends - high, 0)
-        mine = first + behind < lengths
-        starts, lengths = (starts + first)[mine], (lengths - first - behind)[mine]
-        return _Part(starts, lengths, self.mix, (self.seed, epoch, 1 + part))
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Blocks in their order, and how the rows of each mixture are put into a random order."""
-
-    starts: np.ndarray
-    lengths: np.ndarray
-    mix: int
-    seed: tuple[int, int, int]
-
-    @property
-    def groups(self) -> int:
-        """Number of mixtures."""
-        return -(-len(self.starts) // self.mix)
-
-    def blocks(self, group: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return first rows and lengths of the blocks of a mixture."""
-        cut = slice(group * self.mix, (group + 1) * self.mix)
-        return self.starts[cut], self.lengths[cut]
-
-    def rows(self, group: int) -> np.ndarray:
-        """Return the rows of a mixture, block after block."""
-        return np.concatenate(
-            [np.arange(s, s + k) for s, k in zip(*self.blocks(group), strict=True)]
-        )
-
-    def shuffled(self, group: int) -> np.ndarray:
-        """Return a permutation of the places of a mixture."""
-        count = int(self.blocks(group)[1].sum())
-        return np.random.default_rng([*self.seed, 1 + group]).permutation(count)
-
-    def begin(self, done: int) -> tuple[int, int]:
-        """Return the mixture in which row `done` of the part lies, and its place there."""
-        ends = np.cumsum(np.add.reduceat(self.lengths, np.arange(0, len(self.starts), self.mix)))
-        group = int(np.searchsorted(ends, done, side="right"))
-        return group, done - int(ends[group - 1]) if group else done
 
 
 class ArrayStream:
@@ -235,7 +167,7 @@ class ArrayStream:
         seed = int(_check.generator(rng).integers(2**63))
         self._columns = look_at_all(shards)
         sizes = tuple(shard.rows for shard in self._columns[0])
-        self._plan, self.rows, self.epoch = _Plan(sizes, block, mix, seed), sum(sizes), 0
+        self._plan, self.rows, self.epoch = Plan(sizes, block, mix, seed), sum(sizes), 0
         self._first = np.cumsum(sizes) - sizes
         if self._ranks > self.rows:
             raise ValueError(f"ranks={ranks}: expected an int in 1..{self.rows}, a row for each")
@@ -276,7 +208,7 @@ class ArrayStream:
         part, parts = self._rank * workers + worker, self._ranks * workers
         return self._batches(self._plan.part(epoch, part, parts), skip * self.batch_size)
 
-    def _batches(self, part: _Part, done: int) -> Iterator[tuple[np.ndarray, ...]]:
+    def _batches(self, part: Part, done: int) -> Iterator[tuple[np.ndarray, ...]]:
         b, left = self.batch_size, int(part.lengths.sum()) - done
         if left <= 0:
             return
@@ -292,7 +224,7 @@ class ArrayStream:
         if left and self._last != "drop":
             yield *kept, uniform_weights(left, 1 / (b if self._last == "scale" else left))
 
-    def _chunks(self, part: _Part, done: int) -> Iterator[list[np.ndarray]]:
+    def _chunks(self, part: Part, done: int) -> Iterator[list[np.ndarray]]:
         """Yield the rows in their order, about a megabyte at a time, while the next are read."""
         group, place = part.begin(done)
         row_bytes = max(column[0].row_bytes for column in self._columns)
@@ -318,7 +250,7 @@ class ArrayStream:
                 threads.shutdown(wait=True, cancel_futures=True)
 
     def _read(
-        self, part: _Part, group: int, memory: list[np.ndarray], threads: ThreadPoolExecutor
+        self, part: Part, group: int, memory: list[np.ndarray], threads: ThreadPoolExecutor
     ) -> tuple[list[np.ndarray], list[Future]]:
         """Begin to read a mixture into memory that is used again and again."""
         starts, lengths = part.blocks(group)

@@ -4,6 +4,7 @@ import inspect
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from public_edges import Call
 from torch import nn
@@ -16,6 +17,7 @@ ROWS = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
 TARGETS = ROWS[:, :1].clone()
 DATA = (ROWS, TARGETS)
 FOLDER = Path(tempfile.mkdtemp())
+np.save(FOLDER / "rows.npy", ROWS.numpy())
 
 
 def net():
@@ -94,6 +96,11 @@ DEEP = {
     ),
     "TensorBatches": Call(batches_of, {}, {"rng": "seed"}),
     "IndexBatches": Call(deep.IndexBatches, {"n": 8, "batch_size": 4}, {"rng": "seed"}),
+    "StreamDataset": Call(
+        deep.StreamDataset,
+        {"shards": [FOLDER / "rows.npy"], "batch_size": 4, "rng": 0},
+        {"rank": "zero", "rng": "seed"},
+    ),
     "Step": Call(
         step_of,
         {},

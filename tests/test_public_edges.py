@@ -4,6 +4,8 @@ import collections
 import functools
 import importlib
 import math
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from sgdlib import (
     stability,
     staleness,
     variance_reduction,
+    streaming,
 )
 from sgdlib.physics import annealing, escape, first_passage, stationary
 
@@ -42,6 +45,9 @@ RUGGED = landscapes.Rugged(1.0, dim=2)
 WELL = landscapes.DoubleWell(40.0)
 SERVICE = asynchrony.ServiceTime(exponential=1.0)
 MODEL = scaling.TimeModel(iterations=2000, variance_cost=4e5, overhead=5e-3, per_example=2e-5)
+FILES = [Path(tempfile.mkdtemp()) / "rows.npy"]
+np.save(FILES[0], X)
+STREAM = streaming.ArrayStream(FILES, batch_size=2, rng=0)
 
 
 def half_square(theta, x, y):
@@ -77,6 +83,21 @@ CORE = {
         batching.create_batches,
         {"X": X[:2], "y": Y[:2], "batch_size": 2, "rng": 0},
         {"X": "data", "y": "data", "epochs": "None", "rng": "seed"},
+    ),
+    # -- streaming --
+    "block_order": Call(
+        streaming.block_order, {"rows": 5, "block": 2, "mix": 2, "rng": 0}, {"rng": "seed"}
+    ),
+    "ArrayStream": Call(
+        streaming.ArrayStream,
+        {"shards": FILES, "batch_size": 2, "rng": 0},
+        {"rank": "zero", "rng": "seed"},
+    ),
+    "ArrayStream.set_epoch": Call(STREAM.set_epoch, {"epoch": 0}, {"epoch": "int >= 0"}),
+    "ArrayStream.iterate": Call(
+        STREAM.iterate,
+        {"epoch": 0},
+        {"epoch": "int >= 0", "skip": "int >= 0", "worker": "int >= 0"},
     ),
     # -- problems --
     "FiniteSum": Call(problems.FiniteSum, {"arrays": (X, Y), "dim": 2}),

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdlib import ArrayStream, ShardError
+from sgdlib._blocks import Plan
 from sgdlib._shards import Shard
-from sgdlib.streaming import _Plan, block_order
+from sgdlib.streaming import block_order
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 SIZES = [7, 0, 12, 1, 30]  # unequal, one empty, one of a single row
@@ -75,7 +76,7 @@ def slow_order(sizes, block, mix, seed, epoch, part, parts):
 )
 @quick
 def test_parts_are_the_slow_reference_and_hold_every_row_once(sizes, block, mix, parts, epoch):
-    plan = _Plan(tuple(sizes), block, mix, seed=5)
+    plan = Plan(tuple(sizes), block, mix, seed=5)
     seen = []
     for part in range(parts):
         mine = plan.part(epoch, part, parts)
@@ -163,11 +164,12 @@ def test_an_epoch_is_taken_up_in_its_middle(files, skip):
 def test_what_is_skipped_is_not_read(files, monkeypatch):
     stream = ArrayStream(files, batch_size=8, block=4, mix=2, rng=1)
     read, original = [], Shard.read
-    monkeypatch.setattr(
-        Shard,
-        "read",
-        lambda self, start, into: (read.append(len(into)), original(self, start, into)),
-    )
+
+    def counted(self, start, into):
+        read.append(len(into))
+        original(self, start, into)
+
+    monkeypatch.setattr(Shard, "read", counted)
     list(stream.iterate(0, 5))
     assert 0 < sum(read) / 2 <= sum(SIZES) - 5 * 8 + 8
 
@@ -425,7 +427,7 @@ def test_a_run_goes_on_after_the_disk_has_come_back(files):
 
 def test_the_bad_values_of_iterate(files):
     stream = ArrayStream(files, batch_size=3, rng=0)
-    with pytest.raises(ValueError, match="worker=2: expected an int in 0..1"):
+    with pytest.raises(ValueError, match=r"worker=2: expected an int in 0..1"):
         stream.iterate(0, worker=2, workers=2)
     with pytest.raises(ValueError, match="epoch=-1"):
         stream.set_epoch(-1)
