@@ -130,11 +130,11 @@ def look_at_all(shards: Any) -> list[list[Shard]]:
     return found
 
 
-def _alike(shard: Shard, other: Shard, name: str, words: str) -> None:
-    got, expected = getattr(shard, name), getattr(other, name)
-    if got != expected:
+def _alike(shard: Shard, model: Shard, name: str, words: str) -> None:
+    got, expected = getattr(shard, name), words.format(getattr(model, name))
+    if got != getattr(model, name):
         raise ShardError(
-            f"shards: {shard.path}: expected {words.format(expected)}, as in {other.path}, got {got}"
+            f"shards: {shard.path}: expected {expected}, as in {model.path}, got {got}"
         )
 
 
