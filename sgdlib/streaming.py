@@ -254,17 +254,22 @@ class ArrayStream:
     ) -> tuple[list[np.ndarray], list[Future]]:
         """Begin to read a mixture into memory that is used again and again."""
         starts, lengths = part.blocks(group)
-        count, reads = int(lengths.sum()), []
+        count = int(lengths.sum())
         if not memory:
             memory[:] = [np.empty((self._most, *c[0].shape), c[0].dtype) for c in self._columns]
         mixture = [rows[:count] for rows in memory]
         files = np.searchsorted(self._first, starts, side="right") - 1
-        for file, start, low, k in zip(
-            files, starts, np.cumsum(lengths) - lengths, lengths, strict=True
-        ):
-            for column, rows in zip(self._columns, mixture, strict=True):
-                shard: Shard = column[file]
-                reads.append(
-                    threads.submit(shard.read, int(start - self._first[file]), rows[low : low + k])
-                )
-        return mixture, reads
+        jobs = [
+            (column[file], int(start - self._first[file]), rows[low : low + k])
+            for file, start, low, k in zip(
+                files, starts, np.cumsum(lengths) - lengths, lengths, strict=True
+            )
+            for column, rows in zip(self._columns, mixture, strict=True)
+        ]
+        stride = min(len(jobs), 4 * self._readers)  # short blocks: many to a call
+        return mixture, [threads.submit(_read_jobs, jobs[k::stride]) for k in range(stride)]
+
+
+def _read_jobs(jobs: list[tuple[Shard, int, np.ndarray]]) -> None:
+    for shard, start, into in jobs:
+        shard.read(start, into)

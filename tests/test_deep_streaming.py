@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from sgdlib import ShardError
 from sgdlib.deep import StreamDataset, TensorBatches, train
 from sgdlib.deep.loading import Loader
+from sgdlib.descent import DivergenceError
 
 
 @pytest.fixture
@@ -171,3 +172,11 @@ def test_a_dtype_that_torch_does_not_have(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3, np.longdouble))
     with pytest.raises(TypeError, match="shards: torch has no dtype float128"):
         StreamDataset([tmp_path / "x.npy"], batch_size=1)
+
+
+def test_nan_in_the_data_ends_the_run_with_an_error(files):
+    array = np.load(files[0][4])
+    array[3] = np.nan
+    np.save(files[0][4], array)
+    with pytest.raises(DivergenceError):
+        trained(dataset(files))
