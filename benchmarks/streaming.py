@@ -90,12 +90,14 @@ def hugging_face(folder: Path, files: Sequence[Sequence[str]], parts: int, batch
         return None
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     import datasets
+    import pyarrow.parquet
 
     paths = []
     for k in range(parts):
-        rows = {"x": np.load(files[0][k]), "y": np.load(files[1][k])}
+        x, y = (np.load(column[k]) for column in files)
+        rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(x.reshape(-1)), COLUMNS)
         paths.append(str(folder / f"{k}.parquet"))
-        datasets.Dataset.from_dict(rows).to_parquet(paths[-1])
+        pyarrow.parquet.write_table(pyarrow.table({"x": rows, "y": y}), paths[-1])
 
     def one_pass() -> None:
         stream = datasets.load_dataset(
