@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -208,7 +210,7 @@ class ArrayStream:
         part, parts = self._rank * workers + worker, self._ranks * workers
         return self._batches(self._plan.part(epoch, part, parts), skip * self.batch_size)
 
-    def _batches(self, part: Part, done: int) -> Iterator[tuple[np.ndarray, ...]]:
+    def _batches(self, part: Part, done: int) -> Iterator[tuple[Any, ...]]:
         b, left = self.batch_size, int(part.lengths.sum()) - done
         if left <= 0:
             return
@@ -217,12 +219,23 @@ class ArrayStream:
             if kept:
                 chunk = [np.concatenate(pair) for pair in zip(kept, chunk, strict=True)]
             whole = len(chunk[0]) // b * b
-            for low in range(0, whole, b):
-                yield *(rows[low : low + b] for rows in chunk), uniform_weights(b, 1 / b)
+            if whole:
+                parts = [self._cut(rows[:whole], b) for rows in chunk]
+                yield from zip(*parts, repeat(self._equal(b, 1 / b)), strict=False)
             left -= whole
             kept = [rows[whole:].copy() for rows in chunk] if whole < len(chunk[0]) else []
         if left and self._last != "drop":
-            yield *kept, uniform_weights(left, 1 / (b if self._last == "scale" else left))
+            weights = self._equal(left, 1 / (b if self._last == "scale" else left))
+            yield *(self._cut(rows, left)[0] for rows in kept), weights
+
+    @staticmethod
+    def _cut(rows: np.ndarray, size: int) -> Sequence[Any]:
+        """Return rows as batches of one size."""
+        return [rows[low : low + size] for low in range(0, len(rows), size)]
+
+    def _equal(self, count: int, weight: float) -> Any:
+        """Return so many equal weights."""
+        return uniform_weights(count, weight)
 
     def _chunks(self, part: Part, done: int) -> Iterator[list[np.ndarray]]:
         """Yield the rows in their order, about a megabyte at a time, while the next are read."""

@@ -9,7 +9,7 @@ from test_streaming import SIZES, damage, write
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from sgdlib import ShardError
+from sgdlib import ArrayStream, ShardError
 from sgdlib.deep import StreamDataset, TensorBatches, train
 from sgdlib.deep.loading import Loader
 from sgdlib.descent import DivergenceError
@@ -62,7 +62,8 @@ class Naive(IterableDataset):
 
 
 def test_a_naive_dataset_repeats_everything_and_never_changes_its_order(files):
-    loader = DataLoader(Naive(dataset(files).stream), batch_size=None, num_workers=2)
+    stream = ArrayStream(files, batch_size=4, block=3, mix=2, rng=3)
+    loader = DataLoader(Naive(stream), batch_size=None, num_workers=2)
     epochs = [rows(loader) for _ in range(2)]
     assert set(Counter(epochs[0]).values()) == {2}
     assert epochs[0] == epochs[1]
@@ -166,6 +167,17 @@ def test_the_law_is_that_of_tensors_in_memory_where_everything_is_mixed(files):
     memory = TensorBatches(torch.arange(50), batch_size=4, rng=0)
     assert [len(w) for *_, w in stream] == [len(w) for *_, w in memory]
     assert [w.sum().item() for *_, w in stream] == [w.sum().item() for *_, w in memory]
+
+
+@pytest.mark.parametrize("b", [1, 5, 12, 49, 50])
+def test_the_tensors_are_the_arrays_of_the_stream(files, b):
+    """Batches that are longer than a mixture included: 12 rows and more, of 4."""
+    options = {"batch_size": b, "block": 2, "mix": 2, "last": "keep", "rng": 1}
+    ours, arrays = list(StreamDataset(files, **options)), list(ArrayStream(files, **options))
+    assert len(ours) == len(arrays) == -(-50 // b)
+    for tensors, batch in zip(ours, arrays, strict=True):
+        for tensor, array in zip(tensors, batch, strict=True):
+            np.testing.assert_allclose(tensor.numpy(), array, rtol=1e-6)
 
 
 def test_a_dtype_that_torch_does_not_have(tmp_path):

@@ -7,7 +7,7 @@ own begins with the first each time. This one asks, and counts in memory that al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ class StreamDataset(IterableDataset):
     """Batches of tensors from arrays on disk, for `train` and for a `DataLoader` with workers.
 
     Each iteration is one epoch and yields tuples `(*batch_tensors, weights)`, as `TensorBatches`
-    does. It is a loader itself, with threads that read ahead, and goes to `train` as it is. With
-    workers it is ``DataLoader(dataset, batch_size=None, num_workers=K)``: each worker reads a part
-    of its own, in batches and with buffers of its own.
+    does; several batches may have one tensor of weights. It is a loader itself, with threads that
+    read ahead, and goes to `train` as it is. With workers it is ``DataLoader(dataset,
+    batch_size=None, num_workers=K)``: each worker reads a part of its own, in batches and with
+    buffers of its own.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class StreamDataset(IterableDataset):
     n
         Examples that an epoch of this rank has.
     stream
-        The `ArrayStream` behind it.
+        The stream behind it, with `buffer_bytes`.
 
     Raises
     ------
@@ -77,7 +78,7 @@ class StreamDataset(IterableDataset):
         readers: int = 4,
         rng: int | np.random.Generator | None = None,
     ):
-        self.stream = ArrayStream(
+        self.stream = _TensorStream(
             shards,
             batch_size=batch_size,
             block=block,
@@ -96,7 +97,7 @@ class StreamDataset(IterableDataset):
             except TypeError:
                 raise TypeError(f"shards: torch has no dtype {dtype}") from None
         floats = [dtype for dtype in dtypes if dtype.kind == "f"]
-        self._dtype = floats[0] if floats else np.dtype(str(torch.get_default_dtype())[6:])
+        self.stream.dtype = torch.from_numpy(np.empty(0, floats[0])).dtype if floats else None
         self._next = torch.zeros(_WORKERS, dtype=torch.int64).share_memory_()  # epoch of each
 
     def set_epoch(self, epoch: int) -> None:
@@ -109,13 +110,24 @@ class StreamDataset(IterableDataset):
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         epoch = int(self._next[worker])
         self._next[worker] += 1
-        return self._tensors(self.stream.iterate(epoch, worker=worker, workers=workers))
+        return self.stream.iterate(epoch, worker=worker, workers=workers)
 
     def iterate(self, epoch: int, skip: int = 0) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield the batches of `epoch` after the first `skip`, which are not read."""
-        return self._tensors(self.stream.iterate(epoch, skip))
+        return self.stream.iterate(epoch, skip)
 
-    def _tensors(self, batches: Iterator) -> Iterator[tuple[torch.Tensor, ...]]:
-        for *arrays, weights in batches:
-            weights = np.full(len(weights), weights[0], self._dtype)
-            yield tuple(torch.from_numpy(array) for array in (*arrays, weights))
+
+class _TensorStream(ArrayStream):
+    """The same stream, cut into tensors: views of what has just been gathered."""
+
+    dtype: torch.dtype | None = None
+
+    @staticmethod
+    def _cut(rows: np.ndarray, size: int) -> Sequence[torch.Tensor]:
+        if get_worker_info() is None:
+            return torch.unsafe_split(torch.from_numpy(rows), size)
+        parts = ArrayStream._cut(rows, size)  # each sent to the main process on its own
+        return [torch.from_numpy(part) for part in parts]
+
+    def _equal(self, count: int, weight: float) -> torch.Tensor:
+        return torch.full((count,), weight, dtype=self.dtype or torch.get_default_dtype())
