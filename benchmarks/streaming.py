@@ -6,7 +6,7 @@ is a share of the training rate in memory: a stream that reads ahead hides behin
 it, to be known, the bare loading rate, and the ratios to a `DataLoader` with two workers over a
 memory map, which fetches random single rows, and to Hugging Face `datasets`, which streams Parquet
 files through a shuffle buffer of as many rows as our mixture has. What they are given of the data
-is a part, as they take long.
+is a part, a sixteenth, as they take long; so the start of the two workers counts sixteen times.
 
 Run it as ``python -m benchmarks.streaming``.
 """
