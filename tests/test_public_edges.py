@@ -29,8 +29,8 @@ from sgdlib import (
     schedules,
     stability,
     staleness,
-    variance_reduction,
     streaming,
+    variance_reduction,
 )
 from sgdlib.physics import annealing, escape, first_passage, stationary
 
