@@ -110,6 +110,18 @@ DEEP = {
     "PlainSGD": Call(
         deep.PlainSGD, {"parameters": list(net().parameters()), "lr": 0.1}, {"lr": "number >= 0"}
     ),
+    "SGLD": Call(
+        deep.SGLD,
+        {"params": list(net().parameters()), "lr": 0.1, "temperature": 0.01, "rng": 0},
+        dict.fromkeys(("lr", "temperature", "weight_decay"), "number >= 0") | {"rng": "seed"},
+    ),
+    "SWA": Call(deep.SWA, {"model": net()}, {"start": "number >= 0", "every": "None"}),
+    "SWAG": Call(deep.SWAG, {"model": net()}, {"start": "number >= 0", "every": "None"}),
+    "update_batch_norm": Call(
+        deep.update_batch_norm,
+        {"model": net(), "x": ROWS, "batch_size": 4, "rng": 0},
+        {"rng": "seed"},
+    ),
     "save_checkpoint": Call(
         deep.save_checkpoint,
         {"path": FOLDER / "saved", "state": {"a": 1}},

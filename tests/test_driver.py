@@ -18,6 +18,7 @@ from sgdlib import (
 )
 from sgdlib._driver import drive
 from sgdlib.batching import SAMPLING
+from sgdlib.physics.langevin import _Langevin
 from sgdlib.schedules import cosine
 from sgdlib.variance_reduction import _SAGA, _SVRG
 
@@ -29,24 +30,11 @@ PROBLEM = LeastSquares(X, Y)
 ZERO = np.zeros(D)
 NAMES = ["sgld", "svrg", "saga"]
 
-# -- a rule as short as they come --
+# -- the library's rule with noise of its own --
 
 
-class SGLD:
-    """Stochastic gradient Langevin dynamics: theta <- theta - lr g + sqrt(2 lr T) xi."""
-
-    def __init__(self, temperature, rng):
-        self.temperature, self.rng = temperature, np.random.default_rng(rng)
-
-    def start(self, problem, theta):
-        return {"rng": self.rng.spawn(1)[0]}
-
-    def advance(self, problem, theta, state, stretch, rates):
-        steps = zip(stretch.rows, stretch.progress, rates, strict=False)
-        for rows, progress, rate in steps:
-            xi = state["rng"].standard_normal(theta.shape)
-            g = problem.weighted_gradient(theta, stretch.weights, *rows)
-            theta += np.sqrt(2 * rate * self.temperature(progress)) * xi - rate * g
+def SGLD(temperature, rng):
+    return _Langevin(temperature, np.random.default_rng(rng))
 
 
 def temperature(progress):
@@ -72,24 +60,6 @@ def test_sgld_makes_the_steps_of_its_definition(last):
     for given in ({"batches": plan}, {"batch_size": 7, "epochs": 3, "last": last, "rng": 1}):
         trace = drive(PROBLEM, ZERO, SGLD(temperature, 5), **given, **options)
         np.testing.assert_allclose(trace.parameters, slow, rtol=1e-11, atol=1e-12)
-
-
-def assert_variance(walkers, expected):
-    stderr = expected * np.sqrt(2 / len(walkers))
-    assert abs(walkers.var() - expected) < 5 * stderr
-
-
-def test_sgld_has_its_exact_stationary_law():
-    """On a x^2/2: var = (2 lr T + lr^2 s^2/B) / (1 - (1 - lr a)^2)."""
-    lr, a, s2, T = 0.3, 2.0, 1.5, 0.4
-    start, bowl = np.zeros((20_000, 1)), NoisyQuadratic([a], s2)
-    options = {"lr": lr, "batch_size": 3, "steps": 40, "rng": 1}
-    walkers = drive(bowl, start, SGLD(lambda p: T, 2), **options).theta[:, 0]
-    shrink = 1 - (1 - lr * a) ** 2
-    assert_variance(walkers, (2 * lr * T + lr**2 * s2 / 3) / shrink)
-    for wrong in (2 * lr * T / shrink, (2 * lr * T + lr**2 * s2) / shrink, T / a):
-        with pytest.raises(AssertionError):
-            assert_variance(walkers, wrong)
 
 
 @pytest.mark.parametrize("rule", [SGLD(temperature, 3), _SVRG(9), _SAGA()], ids=NAMES)

@@ -32,7 +32,7 @@ from sgdlib import (
     streaming,
     variance_reduction,
 )
-from sgdlib.physics import annealing, escape, first_passage, stationary
+from sgdlib.physics import annealing, escape, first_passage, langevin, posterior, stationary
 
 X = np.array([[1.0, 0.5], [-1.0, 2.0], [0.3, -0.7], [2.0, 1.0]])
 Y = np.array([1.0, 0.0, 1.0, 0.0])
@@ -398,6 +398,31 @@ PHYSICS = {
         }
         | {"momentum": "share >= 0"},
     ),
+    "sgld": Call(
+        langevin.sgld,
+        {"problem": SUM, "theta": THETA, "lr": 0.01, "temperature": 0.1, "batch_size": 2}
+        | {"epochs": 1, "rng": 0},
+        {"lr": "number > 0", "temperature": "number >= 0, None", "steps": "None"}
+        | {"batches": "None", "keep_parameters": "flag", "rng": "seed"},
+    ),
+    "posterior_lr": Call(
+        langevin.posterior_lr,
+        {"covariance": [1.0, 2.0], "n": 100, "batch_size": 10},
+        {"covariance": "number > 0, 0-d"},
+    ),
+    "autocorrelation_time": Call(
+        langevin.autocorrelation_time, {"series": np.sin(np.arange(99.0) ** 2)}
+    ),
+    "normal_mean": Call(
+        posterior.normal_mean,
+        {"y": X, "covariance": 1.0, "prior_variance": 1.0},
+        {"covariance": "number > 0, 0-d", "prior_variance": "None, number > 0"},
+    ),
+    "linear_regression": Call(
+        posterior.linear_regression,
+        {"X": X, "y": Y, "noise_variance": 1.0, "prior_variance": 1.0},
+        {"noise_variance": "number > 0", "prior_variance": "None, number > 0"},
+    ),
     "first_passage": Call(
         first_passage.first_passage,
         {"problem": WELL, "start": [[-1.0]], "target": -0.99, "lr": 0.02, "batch_size": 2}
@@ -478,7 +503,13 @@ NOT_WALKED = {
         "Logistic.row_losses": INNER,
         "Population.weighted_gradient": INNER,
     },
-    "sgdlib.physics": {"FirstPassage": RESULT},
+    "sgdlib.physics": {
+        "FirstPassage": RESULT,
+        "Correlation": RESULT,
+        "Normal": RESULT,
+        "Normal.divergence": INNER,
+        "ConjugateModel": RESULT,
+    },
 }
 CALLS = {"sgdlib": CORE, "sgdlib.physics": PHYSICS}
 ABOVE = {"sgdlib.deep": DEEP, "sgdlib.book": BOOK}

@@ -1,6 +1,7 @@
 """PyTorch: everything that trains a network."""
 
 from sgdlib.deep.accumulation import accumulate_gradients
+from sgdlib.deep.averaging import SWA, SWAG, update_batch_norm
 from sgdlib.deep.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sgdlib.deep.curvature import HessianEigenvalues, hessian_eigenvalues, hessian_product
 from sgdlib.deep.ensembles import Ensemble, EnsembleHistory, evaluate_ensemble, train_ensemble
@@ -10,7 +11,7 @@ from sgdlib.deep.loading import TensorBatches
 from sgdlib.deep.loop import Moment, train_with
 from sgdlib.deep.lr_range import RangeTest, lr_range_test
 from sgdlib.deep.meters import LivePeak, SavedBytes
-from sgdlib.deep.optim import PlainSGD
+from sgdlib.deep.optim import SGLD, PlainSGD
 from sgdlib.deep.points import DomainPoints, gauss_legendre
 from sgdlib.deep.sampler import IndexBatches
 from sgdlib.deep.step import Step
@@ -30,6 +31,9 @@ from sgdlib.deep.vpinn import (
 )
 
 __all__ = [
+    "SGLD",
+    "SWA",
+    "SWAG",
     "CheckpointError",
     "DomainPoints",
     "Energy",
@@ -68,5 +72,6 @@ __all__ = [
     "train",
     "train_ensemble",
     "train_with",
+    "update_batch_norm",
     "value_and_gradient",
 ]
