@@ -11,8 +11,10 @@ from sgdlib.deep.loop import Moment, train_with
 from sgdlib.deep.lr_range import RangeTest, lr_range_test
 from sgdlib.deep.meters import LivePeak, SavedBytes
 from sgdlib.deep.optim import PlainSGD
+from sgdlib.deep.parallel import Processes, processes, train_parallel
 from sgdlib.deep.sampler import IndexBatches
 from sgdlib.deep.step import Step
+from sgdlib.deep.synchronized import synchronize_batch_norm
 from sgdlib.deep.timing import Timing, benchmark
 from sgdlib.deep.training import train
 
@@ -27,6 +29,7 @@ __all__ = [
     "LivePeak",
     "Moment",
     "PlainSGD",
+    "Processes",
     "RangeTest",
     "SavedBytes",
     "Step",
@@ -40,8 +43,11 @@ __all__ = [
     "hessian_product",
     "load_checkpoint",
     "lr_range_test",
+    "processes",
     "save_checkpoint",
+    "synchronize_batch_norm",
     "train",
     "train_ensemble",
+    "train_parallel",
     "train_with",
 ]

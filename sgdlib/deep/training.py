@@ -158,7 +158,7 @@ def train(
     check_model(model)
     trained_parameters(model)
     device = _inputs.find_device(device)
-    tensors = _tensors(data)
+    tensors = tensors_of(data)
     if lr is None and optimizer is None:
         raise ValueError("lr=None: expected a learning rate, or optimizer=")
     if tensors is None:
@@ -209,7 +209,7 @@ def train(
         )
 
 
-def _tensors(data) -> tuple[torch.Tensor, ...] | None:
+def tensors_of(data) -> tuple[torch.Tensor, ...] | None:
     """Return the tensors that `data` consists of, or None if it is a loader.
 
     A list or tuple that holds batches, themselves lists or tuples, is one.
