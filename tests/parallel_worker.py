@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from sgdlib.deep import PlainSGD, processes, synchronize_batch_norm, train, train_parallel
-from sgdlib.descent import DivergenceError
+from sgdlib.deep import PlainSGD, processes, synchronize_batch_norm, train_parallel
 from sgdlib.schedules import cosine
 
 N, D, CLASSES = 101, 6, 3  # 101 is prime: the last batch is ragged whatever the sizes
@@ -39,7 +38,7 @@ def cross_entropy(outputs, labels):
     return F.cross_entropy(outputs, labels, reduction="none")
 
 
-def trained(run, *, norm=None, momentum=0.0, synchronize=False, dropout=0.0, **options):
+def trained(run, *, norm=None, momentum=0.0, synchronize=False, dropout=0.0, loss=None, **options):
     """Train by `run`, `train` or `train_parallel`, and return all that can be compared."""
     model = network(norm, dropout)
     if synchronize:
@@ -48,7 +47,7 @@ def trained(run, *, norm=None, momentum=0.0, synchronize=False, dropout=0.0, **o
     if momentum:
         optimizer = torch.optim.SGD(model.parameters(), 0.2, momentum=momentum)
     options = {"batch_size": 12, "epochs": 3, "lr": 0.2, "rng": 1, "validation": data()} | options
-    history = run(model, cross_entropy, data(), optimizer=optimizer, **options)
+    history = run(model, loss or cross_entropy, data(), optimizer=optimizer, **options)
     return {
         "weights": {k: v.clone() for k, v in model.state_dict().items()},
         "step_losses": torch.tensor(history.step_losses),
@@ -65,12 +64,20 @@ EQUAL = {
     "smallest batch, tail of one": {"batch_size": 4},
     "accumulated": {"micro_batch_size": 2, "batch_size": 31},
     "clipped": {"clip": 0.05, "momentum": 0.9},
-    "schedules": {"lr": cosine(0.3, length=3), "batch_size": lambda progress: 8 + int(5 * progress)},
+    "schedules": {
+        "lr": cosine(0.3, length=3),
+        "batch_size": lambda progress: 8 + int(5 * progress),
+    },
     "keep": {"last": "keep", "sampling": "shuffle_once"},
     "pad": {"last": "pad"},
     "patience": {"patience": 1, "epochs": 6, "lr": 1.0},
     "synchronised": {"norm": nn.BatchNorm1d, "synchronize": True},
-    "synchronised 2": {"norm": nn.BatchNorm1d, "synchronize": True, "batch_size": 5, "last": "drop"},
+    "synchronised 2": {
+        "norm": nn.BatchNorm1d,
+        "synchronize": True,
+        "batch_size": 5,
+        "last": "drop",
+    },
 }
 
 
@@ -140,16 +147,16 @@ def main(out):
         found["local"] = trained(train_parallel, average_every=4, momentum=0.5)
         found["dropout"] = trained(train_parallel, dropout=0.5, checkpoint=out / f"d{group.size}")
         cut = [0, 40, 100, 101, 101] if group.size == 2 else [0, 40, 60, 80, 101]
-        found["own shards"] = own_shard(group, cut[: group.size] + [101])
+        found["own shards"] = own_shard(group, [*cut[: group.size], 101])
         shown = []
         trained(train_parallel, epochs=1, hook=lambda m: shown.append(m.losses), validation=None)
         found["hook"] = torch.cat(shown[:-1])
-        found["seeds"] = group.gather(
-            float(trained(train_parallel, rng=None)["step_losses"].sum())
-        )
+        found["seeds"] = group.gather(float(trained(train_parallel, rng=None)["step_losses"].sum()))
         found["same everywhere"] = group.gather(
-            {name: float(sum(v.double().sum() for v in found[name]["weights"].values()))
-             for name in [*EQUAL, "every step", "local"]}
+            {
+                name: float(sum(v.double().sum() for v in found[name]["weights"].values()))
+                for name in [*EQUAL, "every step", "local"]
+            }
         )
         found["full shards"] = fully_sharded(group)
         found["torch"] = torch_as_it_is(group)
@@ -165,8 +172,9 @@ def main(out):
                 network(), cross_entropy, [(X[:5], y[:5])] * (3 + here), epochs=1, lr=0.1
             ),
             "checkpoint unseen": lambda: trained(train_parallel, checkpoint=unseen(out, group)),
-            "multiple": lambda: trained(train_parallel, average_every=3, checkpoint_every=4,
-                                        checkpoint=out / "m"),
+            "multiple": lambda: trained(
+                train_parallel, average_every=3, checkpoint_every=4, checkpoint=out / "m"
+            ),
             "beside a loader": lambda: train_parallel(
                 network(), cross_entropy, [(X, y)], batch_size=3, epochs=1, lr=0.1
             ),
@@ -174,7 +182,12 @@ def main(out):
         found["errors"] = {name: group.gather(caught(what)) for name, what in wrong.items()}
 
         def diverges():
-            trained(train_parallel, lr=lambda p: 0.2 if p < 1.5 else 1e300, checkpoint=out / "div")
+            trained(
+                train_parallel,
+                loss=lambda outputs, labels: (outputs**4).sum(1),
+                lr=lambda progress: 0.01 if progress < 1.5 else 1e100,
+                checkpoint=out / "div",
+            )
 
         found["diverged"] = group.gather(caught(diverges))
         if group.first:

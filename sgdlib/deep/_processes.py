@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,14 +16,10 @@ import torch.distributed as dist
 from sgdlib import _check
 
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_LOST = (  # what torch says where a partner is gone or silent
-    "onnection",
-    "imed out",
-    "timeout",
-    "Broken pipe",
-    "socket",
-    "remote process exited",
-    "NCCL",
+# What torch says where a partner is gone or silent.
+_LOST = re.compile(
+    r"(connect\w*|timed out|timeout|broken pipe|socket|remote process|nccl)[^.\[\n]{0,80}",
+    re.IGNORECASE,
 )
 
 
@@ -133,14 +130,9 @@ def processes(*, timeout: float = 60.0) -> Iterator[Processes]:
     _meet(timeout)
     try:
         yield current()
-    except (RuntimeError, ConnectionError) as error:
-        if any(word in str(error) for word in _LOST) and not isinstance(error, ConnectionError):
-            reason = str(error).strip().splitlines()[0][:160]
-            raise ConnectionError(
-                f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: another process died "
-                f"or was silent for {timeout:g} s ({reason}); with checkpoint= and torchrun's "
-                "--max-restarts the run goes on from where it was saved"
-            ) from error
+    except RuntimeError as error:
+        if reason := _LOST.search(str(error)):
+            raise _lost(timeout, reason.group()) from error
         raise
     finally:
         with suppress(RuntimeError):
@@ -157,16 +149,50 @@ def _meet(timeout: float) -> None:
     if on_gpu:
         torch.cuda.set_device(local)
     try:
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout))
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=_own_store(timeout),
+            rank=int(rank),
+            world_size=int(size),
+            timeout=timedelta(seconds=timeout),
+        )
     except (dist.DistNetworkError, dist.DistStoreError, RuntimeError) as error:
         if "EADDRINUSE" in str(error) or "in use" in str(error):
             raise OSError(
                 f"MASTER_PORT={os.environ['MASTER_PORT']}: expected a free port, another program "
                 "uses this one; torchrun --standalone finds one"
             ) from error
-        if any(word in str(error) for word in _LOST):
+        if isinstance(error, dist.DistStoreError):
             raise TimeoutError(
                 f"rank {rank}: expected {size} processes at {place}, not all of them came within "
                 f"{timeout:g} s; start the others, or give timeout= more seconds"
             ) from error
+        if reason := _LOST.search(str(error)):
+            raise _lost(timeout, reason.group()) from error
         raise
+
+
+def _own_store(timeout: float) -> dist.Store:
+    """Return the place where the processes of this start, and no earlier one, write addresses.
+
+    Torchrun keeps one store over all restarts; in it are the addresses of processes that died.
+    """
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    elastic = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = dist.TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        size,
+        is_master=rank == 0 and not elastic,
+        timeout=timedelta(seconds=timeout),
+    )
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"sgdlib/{size}/{start}", store)
+
+
+def _lost(timeout: float, reason: str) -> ConnectionError:
+    return ConnectionError(
+        f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: another process died or was "
+        f"silent for {timeout:g} s ({reason.strip()}); with checkpoint= and torchrun's "
+        "--max-restarts the run goes on from where it was saved"
+    )
