@@ -28,7 +28,8 @@ class Rule(Protocol):
     """What turns batch gradients into steps.
 
     Its state is a dict; the arrays in it have the axes of the replicas first, as theta has. A rule
-    may also have `stability_limit(curvature)`, which is quoted where a run diverges.
+    may also have `stability_limit(curvature)`, which is quoted where a run diverges, and
+    `part(replicas)`, which returns the rule of some replicas where each has settings of its own.
     """
 
     def start(self, problem: Problem, theta: np.ndarray) -> dict[str, Any]:

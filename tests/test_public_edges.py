@@ -13,6 +13,7 @@ from public_edges import BAD, KINDS, Call, arguments_of, attempt, public, walk
 
 import sgdlib
 from sgdlib import (
+    asynchrony,
     batching,
     controllers,
     gradient_noise,
@@ -23,6 +24,7 @@ from sgdlib import (
     scaling,
     schedules,
     stability,
+    staleness,
 )
 from sgdlib.physics import annealing, escape, first_passage, stationary
 
@@ -35,6 +37,7 @@ LOGISTIC = linear.Logistic(X, Y, l2=0.1)
 BOWL = populations.NoisyQuadratic([1.0, 2.0], 1.0)
 RUGGED = landscapes.Rugged(1.0, dim=2)
 WELL = landscapes.DoubleWell(40.0)
+SERVICE = asynchrony.ServiceTime(exponential=1.0)
 MODEL = scaling.TimeModel(iterations=2000, variance_cost=4e5, overhead=5e-3, per_example=2e-5)
 
 
@@ -153,6 +156,34 @@ CORE = {
         {"lr": "number > 0", "batch_size": "None", "epochs": "None", "steps": "None"}
         | {"momentum": "share >= 0", "keep_parameters": "flag", "rng": "seed"},
     ),
+    # -- asynchrony --
+    "ServiceTime": Call(
+        asynchrony.ServiceTime,
+        {"constant": 1.0, "exponential": 1.0, "delay": 1.0, "delay_chance": 0.1, "factors": (2.0,)},
+        dict.fromkeys(("constant", "exponential", "delay"), "number >= 0")
+        | {"delay_chance": "share >= 0"},
+    ),
+    "ServiceTime.draw": Call(SERVICE.draw, {"shape": (2, 3), "rng": 0}, {"rng": "seed"}),
+    "ServiceTime.expected_wait": Call(
+        SERVICE.expected_wait, {"workers": 3, "backups": 1}, {"backups": "int >= 0"}
+    ),
+    "simulate_async": Call(
+        asynchrony.simulate_async,
+        {"service": SERVICE, "workers": 3, "steps": 4, "rng": 0},
+        {"replicas": "None", "rng": "seed"},
+    ),
+    "simulate_sync": Call(
+        asynchrony.simulate_sync,
+        {"service": SERVICE, "workers": 3, "steps": 4, "backups": 1, "rng": 0},
+        {"replicas": "None", "backups": "int >= 0", "rng": "seed"},
+    ),
+    "stale_sgd": Call(
+        staleness.stale_sgd,
+        {"problem": SUM, "theta": THETA, "lr": 0.1, "staleness": 1, "batch_size": 2, "epochs": 1}
+        | {"rng": 0},
+        {"lr": "number > 0", "momentum": "share >= 0", "keep_parameters": "flag", "rng": "seed"}
+        | {"batches": "None", "steps": "None", "staleness": "int >= 0"},
+    ),
     # -- schedules --
     "constant": Call(schedules.constant, {"value": 0.1}, {"value": "number"}),
     "step_decay": Call(
@@ -246,6 +277,11 @@ CORE = {
         stability.stability_limit,
         {"curvature": 1.0},
         {"curvature": "number > 0", "momentum": "share >= 0", "nesterov": "flag"},
+    ),
+    "staleness_stability_limit": Call(
+        stability.staleness_stability_limit,
+        {"staleness": 1, "curvature": 1.0},
+        {"staleness": "int >= 0", "curvature": "number > 0"},
     ),
     "minibatch_stability_limit": Call(
         stability.minibatch_stability_limit,
@@ -357,6 +393,7 @@ INNER = "the inner loop: its arguments were checked before the first step"
 NOT_WALKED = {
     "sgdlib": {
         "Batch": "a pair; whoever takes batches checks them",
+        "Timetable": RESULT,
         "NoiseScale": RESULT,
         "TimeModelFit": RESULT,
         "Problem": "a protocol, for annotations",
