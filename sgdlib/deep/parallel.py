@@ -12,8 +12,7 @@ adding, during the backward pass. Plan, loop, schedules and record are those of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,17 +22,16 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sgdlib import _check
-from sgdlib.deep import _identity, evaluation
+from sgdlib.deep import evaluation
 from sgdlib.deep._losses import Loss
 from sgdlib.deep._models import check_model, trained_parameters
 from sgdlib.deep._processes import Processes, current, processes
+from sgdlib.deep._shards import check_seen_by_all, shared
 from sgdlib.deep.history import History
-from sgdlib.deep.loading import TensorBatches
 from sgdlib.deep.loop import Hook, Moment, train_with
 from sgdlib.deep.optim import PlainSGD
 from sgdlib.deep.step import Step
 from sgdlib.deep.synchronized import synchronize_batch_norm
-from sgdlib.deep.training import tensors_of
 from sgdlib.schedules import Schedule
 
 __all__ = ["Processes", "processes", "synchronize_batch_norm", "train_parallel"]
@@ -139,9 +137,8 @@ def train_parallel(
         )
     model.to(group.device)
     plan = {"batch_size": batch_size, "sampling": sampling, "last": last, "rng": rng}
-    loader = _shared(data, group, plan)
-    if checkpoint is not None:
-        _check_seen_by_all(checkpoint, group)
+    loader = shared(data, group, plan)
+    check_seen_by_all(checkpoint, checkpoint_every, group)
     if optimizer is None:
         rate = lr(0.0) if callable(lr) else lr
         optimizer = PlainSGD(model.parameters(), _check.number("lr", rate, at_least=0))
@@ -291,107 +288,3 @@ def _add_up(_, bucket):
     """Sum a bucket of gradients over the processes, where torch would take the mean."""
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     return work.get_future().then(lambda done: done.value()[0])
-
-
-class _Part(TensorBatches):
-    """The rows of every batch that are this process's, with the weights of the whole batch."""
-
-    def __init__(self, *tensors, group: Processes, **plan):
-        super().__init__(*tensors, **plan)
-        self.part = group.part
-
-    def _part(self, indices):
-        return indices[:, self.part(indices.shape[1])]
-
-
-class _OwnBatches:
-    """Batches of a loader of this process, together with what the others have.
-
-    Yields this process's rows and the weights of all, equal for every example of the step.
-    """
-
-    yields_weights = True
-
-    def __init__(self, loader: Iterable, group: Processes):
-        self.loader, self.group, self._offset = loader, group, 0
-        self._weighted = getattr(loader, "yields_weights", False)
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def part(self, rows: int) -> slice:
-        """Return which of the step's rows are this process's."""
-        return slice(self._offset, self._offset + self._count)
-
-    def set_epoch(self, epoch: int) -> None:
-        for one in (self.loader, getattr(self.loader, "sampler", None)):
-            if hasattr(one, "set_epoch"):
-                one.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        done, rank = 0, self.group.rank
-        batches = iter(self.loader)
-        while True:
-            batch = next(batches, None)
-            batch = (batch,) if isinstance(batch, torch.Tensor) else batch
-            counts = torch.zeros(self.group.size, dtype=torch.int64, device=self.group.device)
-            counts[rank] = 0 if batch is None else len(batch[0])
-            counts = self.group.add_up(counts).tolist()
-            if not any(counts):
-                return
-            if not all(counts):
-                raise ValueError(
-                    f"data: expected shards with equally many batches, rank {counts.index(0)} has "
-                    f"none after {done} and others have"
-                )
-            self._offset, self._count, total = sum(counts[:rank]), counts[rank], sum(counts)
-            x = batch[0]
-            dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
-            weights = torch.full((total,), 1 / total, dtype=dtype, device=self.group.device)
-            if self._weighted:
-                *batch, own = batch
-                weights[self.part(total)] = own.to(weights) * (self._count / total)
-            done += 1
-            yield (*batch, weights)
-
-
-def _shared(data, group, plan):
-    """Return the loader of this process: its part of every batch, or its own batches."""
-    tensors = tensors_of(data)
-    if tensors is None:
-        if plan["batch_size"] is not None:
-            raise ValueError("batch_size: expected none beside a loader, which makes its batches")
-        return _OwnBatches(data, group)
-    size, n = plan["batch_size"], len(tensors[0])
-    if n < group.size:
-        raise ValueError(
-            f"data: expected at least one example for each process, got {n} for {group.size}"
-        )
-    if size is None:
-        raise ValueError(f"batch_size=None: expected an int in {group.size}..{n} or a schedule")
-    if not callable(size):
-        _check.integer("batch_size", size, low=group.size)
-    everyone = group.gather((_identity.fingerprint(tensors), None if callable(size) else size))
-    for rank, (print_, asked) in enumerate(everyone):
-        if print_ != everyone[0][0]:
-            raise ValueError(
-                "data: expected the same tensors in every process, which takes its part of each "
-                f"batch, got {print_} in rank {rank} and {everyone[0][0]} in rank 0"
-            )
-        if asked != everyone[0][1]:
-            raise ValueError(
-                f"batch_size={asked} in rank {rank}: expected that of rank 0, {everyone[0][1]}"
-            )
-    loader = _Part(*(t.to(group.device) for t in tensors), group=group, **plan)
-    loader.indices.seed = group.gather(loader.indices.seed)[0]
-    return loader
-
-
-def _check_seen_by_all(checkpoint, group):
-    """Raise unless the processes find the same checkpoint, or none."""
-    found = group.gather(Path(checkpoint).exists())
-    if len(set(found)) > 1:
-        raise ValueError(
-            f"checkpoint={str(checkpoint)!r}: expected a folder that all processes see, rank "
-            f"{found.index(True)} finds the file and rank {found.index(False)} does not"
-        )
