@@ -31,9 +31,9 @@ from benchmarks._measure import Result, quartiles, report
 from sgdlib.deep import processes, train, train_parallel
 
 ROOT = Path(__file__).resolve().parent.parent
-COUNTS, REPEATS = (2, 4), 11
+COUNTS, REPEATS = (2, 4), 7
 BYTES = [4 * 2**power for power in range(0, 23, 2)]
-BATCHES = (8, 32, 128, 512)  # examples per process
+BATCHES = (8, 32, 128, 256)  # examples per process
 WIDTH = 1024
 
 
@@ -88,7 +88,7 @@ def measured() -> dict:
     for b in BATCHES:
         ways = [partial(gradient, engine, b, quiet=quiet) for quiet in (True, False)]
         steps[b] = dict(zip(("alone", "together"), seconds(ways), strict=True))
-    whole = 512 * dist.get_world_size()
+    whole = 256 * dist.get_world_size()
     runs = seconds([partial(epoch, train_parallel, whole)], 7)[0]
     size = 4 * sum(p.numel() for p in engine.parameters())
     return {"talk": talk, "steps": steps, "bytes": size, "epoch": runs}
@@ -144,11 +144,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for count in COUNTS:
         found = started(count)
         results += lines(count, found)
-        alone = seconds([partial(epoch, train, 512 * count)], 7)[0]
+        alone = seconds([partial(epoch, train, 256 * count)], 7)[0]
         low, middle, high = quartiles(
             [one / both for one, both in zip(alone, found["epoch"], strict=True)]
         )
-        name, goal = f"train, 512 examples each, K={count}", 1.7 if count == 2 else None
+        name, goal = f"train, 256 examples each, K={count}", 1.7 if count == 2 else None
         peer = "one process, the same batches"
         results.append(Result(name, peer, middle, (low, high), goal, "times as fast", repeats=7))
     report("Data parallel training", results, arguments)
