@@ -48,7 +48,9 @@ def write(folder: Path) -> list[list[str]]:
 
 
 def forget(files: Sequence[Sequence[str]]) -> None:
-    """Ask the system to read the files from disk the next time."""
+    """Ask the system to read the files from disk the next time, where it can be asked."""
+    if not hasattr(os, "posix_fadvise"):  # macOS, Windows
+        return
     for path in (path for column in files for path in column):
         file = os.open(path, os.O_RDONLY)
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)

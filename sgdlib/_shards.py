@@ -1,14 +1,16 @@
 """Arrays that lie on disk in several `.npy` files, the shards: looked at first, then read in parts.
 
 Nothing is mapped into memory and no object is ever unpickled: the header of each file says where
-its rows begin, and `preadv` reads some of them to a place that is given. What is wrong with a file
-is one sentence with its name, before anything is read (`look`) or in the middle of a run (`read`).
+its rows begin, and some of them are read straight to a place that is given. What is wrong with a
+file is one sentence with its name, before anything is read (`look`) or in the middle of a run
+(`read`).
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from io import FileIO
 from typing import Any
 
 import numpy as np
@@ -39,22 +41,22 @@ class Shard:
 
     def read(self, start: int, into: np.ndarray) -> None:
         """Read ``len(into)`` rows from row `start` on into a contiguous array."""
+        last = start + len(into) - 1
         left = memoryview(into.reshape(-1).view(np.uint8))
-        place = self.offset + start * self.row_bytes
         try:
-            file = os.open(self.path, os.O_RDONLY)
-            try:
-                if (size := os.fstat(file).st_size) != self.size:
+            with FileIO(self.path) as file:
+                if (size := os.fstat(file.fileno()).st_size) != self.size:
                     raise ShardError(
                         f"{self.path}: the file has {size} bytes, and had {self.size} when the "
                         "stream was made"
                     )
+                file.seek(self.offset + start * self.row_bytes)
                 while left:
-                    if not (count := os.preadv(file, [left], place)):
-                        raise ShardError(f"{self.path}: the file ends before row {start}")
-                    left, place = left[count:], place + count
-            finally:
-                os.close(file)
+                    if not (count := file.readinto(left)):
+                        raise ShardError(
+                            f"{self.path}: the file ends within rows {start} to {last}"
+                        )
+                    left = left[count:]
         except ShardError:
             raise
         except OSError as error:

@@ -17,7 +17,6 @@ The order is a function of (seed, epoch, part), and so can be taken up again any
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
 from typing import Any
 
@@ -25,10 +24,9 @@ import numpy as np
 
 from sgdlib import _check
 from sgdlib._blocks import Part, Plan
-from sgdlib._shards import Shard, ShardError, look_at_all  # noqa: F401
+from sgdlib._read_ahead import chunks
+from sgdlib._shards import ShardError, look_at_all  # noqa: F401
 from sgdlib.batching import iterations_per_epoch, uniform_weights
-
-_CHUNK_BYTES = 1 << 20  # rows are taken out of a mixture about so many at a time
 
 
 def block_order(
@@ -115,8 +113,9 @@ class ArrayStream:
     n
         Examples that an epoch of this rank has.
     buffer_bytes
-        The most that the two mixtures take in memory; beside them there are the batches
-        themselves and about a megabyte.
+        The most that the two mixtures take in memory. Beside them there are the batches that are
+        cut, about a megabyte at a time; the order, 8 bytes for each row of a mixture; and the
+        plan of an epoch, 16 bytes for each block of the files (about 100 while it is made).
 
     Raises
     ------
@@ -170,17 +169,12 @@ class ArrayStream:
         self._columns = look_at_all(shards)
         sizes = tuple(shard.rows for shard in self._columns[0])
         self._plan, self.rows, self.epoch = Plan(sizes, block, mix, seed), sum(sizes), 0
-        self._first = np.cumsum(sizes) - sizes
         if self._ranks > self.rows:
             raise ValueError(f"ranks={ranks}: expected an int in 1..{self.rows}, a row for each")
-        self.n = self._share(0, 1)
+        self.n = (self._rank + 1) * self.rows // ranks - self._rank * self.rows // ranks
         self.batch_size = _check.integer("batch_size", batch_size, high=self.n)
         self._most = min(mix * min(block, max(sizes)), self.n)  # rows of a mixture
         self.buffer_bytes = 2 * self._most * sum(column[0].row_bytes for column in self._columns)
-
-    def _share(self, worker: int, workers: int) -> int:
-        part, parts = self._rank * workers + worker, self._ranks * workers
-        return (part + 1) * self.rows // parts - part * self.rows // parts
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -211,11 +205,11 @@ class ArrayStream:
         return self._batches(self._plan.part(epoch, part, parts), skip * self.batch_size)
 
     def _batches(self, part: Part, done: int) -> Iterator[tuple[Any, ...]]:
-        b, left = self.batch_size, int(part.lengths.sum()) - done
+        b, r, left = self.batch_size, self._readers, int(part.lengths.sum()) - done
         if left <= 0:
             return
         kept: list[np.ndarray] = []  # rows of a batch that goes on in the next mixture
-        for chunk in self._chunks(part, done):
+        for chunk in chunks(self._columns, part, done, rows=self._most, batch_size=b, readers=r):
             if kept:
                 chunk = [np.concatenate(pair) for pair in zip(kept, chunk, strict=True)]
             whole = len(chunk[0]) // b * b
@@ -236,53 +230,3 @@ class ArrayStream:
     def _equal(self, count: int, weight: float) -> Any:
         """Return so many equal weights."""
         return uniform_weights(count, weight)
-
-    def _chunks(self, part: Part, done: int) -> Iterator[list[np.ndarray]]:
-        """Yield the rows in their order, about a megabyte at a time, while the next are read."""
-        group, place = part.begin(done)
-        row_bytes = max(column[0].row_bytes for column in self._columns)
-        step = max(self.batch_size, _CHUNK_BYTES // row_bytes // self.batch_size * self.batch_size)
-        memory: list[list[np.ndarray]] = [[], []]
-        with ThreadPoolExecutor(self._readers, thread_name_prefix="reader") as threads:
-            try:
-                ahead = self._read(part, group, memory[0], threads)
-                while group < part.groups:
-                    mixture, reads = ahead
-                    for read in reads:
-                        read.result()
-                    group += 1
-                    memory.reverse()
-                    if group < part.groups:
-                        ahead = self._read(part, group, memory[0], threads)
-                    order = part.shuffled(group - 1)
-                    for low in range(place, len(order), step):
-                        which = order[low : low + step]
-                        yield [rows.take(which, axis=0) for rows in mixture]
-                    place = 0
-            finally:
-                threads.shutdown(wait=True, cancel_futures=True)
-
-    def _read(
-        self, part: Part, group: int, memory: list[np.ndarray], threads: ThreadPoolExecutor
-    ) -> tuple[list[np.ndarray], list[Future]]:
-        """Begin to read a mixture into memory that is used again and again."""
-        starts, lengths = part.blocks(group)
-        count = int(lengths.sum())
-        if not memory:
-            memory[:] = [np.empty((self._most, *c[0].shape), c[0].dtype) for c in self._columns]
-        mixture = [rows[:count] for rows in memory]
-        files = np.searchsorted(self._first, starts, side="right") - 1
-        jobs = [
-            (column[file], int(start - self._first[file]), rows[low : low + k])
-            for file, start, low, k in zip(
-                files, starts, np.cumsum(lengths) - lengths, lengths, strict=True
-            )
-            for column, rows in zip(self._columns, mixture, strict=True)
-        ]
-        stride = min(len(jobs), 4 * self._readers)  # short blocks: many to a call
-        return mixture, [threads.submit(_read_jobs, jobs[k::stride]) for k in range(stride)]
-
-
-def _read_jobs(jobs: list[tuple[Shard, int, np.ndarray]]) -> None:
-    for shard, start, into in jobs:
-        shard.read(start, into)

@@ -49,6 +49,16 @@ def test_workers_yield_every_row_once_in_each_epoch_and_each_epoch_another_order
     assert rows(loader) == epochs[1]
 
 
+def test_workers_that_begin_afresh_count_epochs_together_too(files):
+    """As on macOS and Windows, where a worker is not a copy of the process but gets one sent."""
+    loader = DataLoader(
+        dataset(files), batch_size=None, num_workers=1, multiprocessing_context="spawn"
+    )
+    epochs = [rows(loader) for _ in range(2)]
+    assert all(Counter(epoch) == Counter(range(sum(SIZES))) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
 class Naive(IterableDataset):
     """The two planted bugs: it does not ask who it is, and counts epochs in its own copy."""
 
