@@ -200,9 +200,10 @@ def saga(
     problem
         A `FiniteSum`: a population has no examples to keep a table of. The table holds N d
         numbers for each replica.
-    theta, lr, batch_size, epochs, steps, sampling, last, batches, record, keep_parameters,
-    on_divergence, rng
+    theta, lr, batch_size, epochs, steps, sampling, last, batches
         As in `svrg`; a trace goes on with its table.
+    record, keep_parameters, on_divergence, rng
+        As in `svrg`.
 
     Returns
     -------
