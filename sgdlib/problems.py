@@ -116,7 +116,7 @@ class FiniteSum:
         """Return weight and rows of a batch drawn with replacement, or of one for each replica."""
         lead = () if replicas is None else (replicas,)
         indices = rng.integers(self.n, size=(*lead, batch_size))
-        return 1 / batch_size, tuple(a[indices] for a in self.arrays)
+        return 1 / batch_size, tuple(a.take(indices, axis=0) for a in self.arrays)
 
     # -- the public protocol --
 

@@ -77,6 +77,11 @@ class _NormalMean(FiniteSum):
         away = theta[..., None, :] - y
         return away @ self._precision + self._decay * theta[..., None, :]
 
+    def weighted_gradient(self, theta, weights, y):
+        """Return it by way of the batch's mean, which is all that a linear gradient sees."""
+        w = np.full(y.shape[-2], weights) if isinstance(weights, float) else weights
+        return (w.sum() * theta - np.vecmat(w, y)) @ self._precision + self._decay * w.sum() * theta
+
     def hessian(self, theta=None):
         """Return P + 1/(N tau^2), the same at every theta and for every example."""
         return self._precision + self._decay * np.eye(self.dim)

@@ -63,12 +63,13 @@ def test_gradients_by_differences_and_for_replicas(name):
     for j, e in enumerate(np.eye(problem.dim) * 1e-6):
         slope = (problem.losses(theta + e) - problem.losses(theta - e)) / 2e-6
         np.testing.assert_allclose(each[..., j], slope, rtol=1e-5, atol=1e-6)
-    weights, rows = problem.draw(4, 7, np.random.default_rng(0))
-    slow = [
-        weights * problem.row_gradients(t, *(r[i] for r in rows)).sum(axis=0)
-        for i, t in enumerate(theta)
-    ]
-    np.testing.assert_allclose(problem.weighted_gradient(theta, weights, *rows), slow)
+    shared, rows = problem.draw(4, 7, np.random.default_rng(0))
+    for weights in (shared, np.arange(7.0)):
+        slow = [
+            (weights * np.ones(7)) @ problem.row_gradients(t, *(r[i] for r in rows))
+            for i, t in enumerate(theta)
+        ]
+        np.testing.assert_allclose(problem.weighted_gradient(theta, weights, *rows), slow)
 
 
 def test_noise_of_a_mean_is_the_scatter_of_its_data():
