@@ -1,4 +1,6 @@
-r"""Which batch size, which rate: a few measured numbers in, the formulas of the chapters out::
+r"""Which batch size, which rate: a few measured numbers in, the formulas of the chapters out.
+
+In short::
 
     time of a step       tau_f + tau_d b             the line through two measured times
     noise scale          tr(Sigma)/|grad L|^2        from |g|^2 at two batch sizes

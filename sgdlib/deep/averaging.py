@@ -1,4 +1,6 @@
-r"""Averages over the weights of one run, as hooks of `train`::
+r"""Averages over the weights of one run, as hooks of `train`.
+
+In short::
 
     mean <- mean + (theta - mean)/k                         SWA: of K snapshots of one run
     theta ~ Normal(mean, (diag(v) + D D'/(r - 1))/2)        SWAG: v their variances, D (P, r) the
