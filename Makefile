@@ -1,5 +1,5 @@
 # make book: the book in _build/html · make serve: read it on localhost · make pdf: all of it in _build/book.pdf
-# make test: everything that is checked
+# make test: everything that is checked · make course, make grade: the practices for a class
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book serve pdf test bench normalize lab clean
+.PHONY: book serve pdf test bench course grade normalize lab clean
 
 book: $(READY)  ## build the book, strictly
 	@start=$$(date +%s); $(BIN)/jupyter-book build . -W -n --keep-going \
@@ -26,6 +26,12 @@ test: $(READY)  ## linters, unit tests, doctests, every notebook, the book, its 
 bench: $(READY)  ## measure sgdlib against its named peers
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -r requirements-bench.txt
 	$(BIN)/python -m benchmarks
+
+course: $(READY)  ## make the practices for a class, and a course that nbgrader grades
+	@$(BIN)/python tools/course/make.py
+
+grade: $(READY)  ## grade a folder of downloads: make grade DOWNLOADS=folder
+	@$(BIN)/python tools/course/grade.py $(DOWNLOADS)
 
 normalize: $(READY)  ## execute every notebook and store it without its figures
 	$(BIN)/python tools/normalize.py --execute

@@ -12,10 +12,12 @@ from sgdlib.landscapes import DoubleWell, Saddle
 from sgdlib.linear import LeastSquares, Logistic
 from sgdlib.populations import NoisyQuadratic, Population
 from sgdlib.problems import FiniteSum, from_arrays
+from sgdlib.streaming import ArrayStream, ShardError
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "ArrayStream",
     "Batch",
     "DivergenceError",
     "DoubleWell",
@@ -25,6 +27,7 @@ __all__ = [
     "NoisyQuadratic",
     "Population",
     "Saddle",
+    "ShardError",
     "Trace",
     "batches",
     "create_batches",

@@ -89,7 +89,8 @@ def drive(
     for stop, child in zip(stops, children, strict=True):
         part = ... if len(stops) == 1 else slice(low, low := low + stop.replicas)
         rate = lr[part] if isinstance(lr, np.ndarray) else lr
-        run = Run(problem, rule, theta[part], rate, stop, frozen[part], **settings)
+        own = rule.part(part) if hasattr(rule, "part") else rule
+        run = Run(problem, own, theta[part], rate, stop, frozen[part], **settings)
         draws = None
         if plan is None:
             blocks = _steps.explicit(problem, stop.replicas, batches, stop.position)

@@ -28,7 +28,10 @@ class Rule(Protocol):
     """What turns batch gradients into steps.
 
     Its state is a dict; the arrays in it have the axes of the replicas first, as theta has. A rule
-    may also have `stability_limit(curvature)`, which is quoted where a run diverges.
+    may also have `stability_limit(curvature)`, which is quoted where a run diverges, and
+    `part(replicas)`, which returns the rule of some replicas where each has settings of its own.
+    A stretch that diverges is made again from a copy of the state; a rule whose state is too large
+    to be copied has `keep(state)`, which returns what `undo(state, kept)` needs to take it back.
     """
 
     def start(self, problem: Problem, theta: np.ndarray) -> dict[str, Any]:
@@ -41,8 +44,11 @@ class Rule(Protocol):
         state: dict[str, Any],
         stretch: Stretch,
         rates: Iterable[Any],
-    ) -> None:
-        """Make the steps of a stretch, each at its rate: change theta and state in place."""
+    ) -> int | None:
+        """Make the steps of a stretch, each at its rate: change theta and state in place.
+
+        Return how many gradients of single examples that took beside one for each example seen.
+        """
 
 
 class Run:
@@ -73,6 +79,7 @@ class Run:
         self.diverged_at = diverged_at.copy()
         self.frozen = int((diverged_at >= 0).sum())
         self.step, self.position, self.examples = stop.step, stop.position, stop.examples
+        self.evaluations = stop.evaluations
         self.epoch, self.size, self.records = -1, 0, []
         self.rate = self._rate(self.position / self.scale)
         self.scheduled = callable(lr) or hasattr(lr, "looks_at")
@@ -95,6 +102,7 @@ class Run:
             step=self.step,
             position=self.position,
             examples=self.examples,
+            evaluations=self.evaluations,
             places=draws.places() if draws else {"epoch_start": self.position},
         )
         return Trace(self.theta, *columns, kept, self.diverged_at, (stop,))
@@ -113,23 +121,34 @@ class Run:
     def _advance(self, block, low, high):
         """Make some steps of a block, and look at theta afterwards."""
         if not self.frozen:
-            theta, state = self.theta.copy(), _copied(self.state)
-            self._make(Stretch(block, low, high))
+            theta, kept = self.theta.copy(), self._kept()
+            extra = self._make(Stretch(block, low, high))
             if np.isfinite(self.theta).all():
-                self._count(block, low, high)
+                self._count(block, low, high, extra)
                 if self.gradient_watchers and block.examples == block.size:  # a whole batch
                     gradients = self.problem.row_gradients(theta, *block.rows[low])
                     for controller in self.gradient_watchers:
                         controller.update(gradients)
                 return
-            self.theta, self.state = theta, state
+            self.theta = theta
+            self._undo(kept)
         for j in range(low, high):
             before = self.theta.copy()
-            self._make(Stretch(block, j, j + 1))
+            extra = self._make(Stretch(block, j, j + 1))
             self._hold(before)
-            self._count(block, j, j + 1)
+            self._count(block, j, j + 1, extra)
             if self._all_frozen():
                 break
+
+    def _kept(self):
+        """Return what it takes to undo a stretch in the state."""
+        return self.rule.keep(self.state) if hasattr(self.rule, "keep") else _copied(self.state)
+
+    def _undo(self, kept):
+        if hasattr(self.rule, "undo"):
+            self.rule.undo(self.state, kept)
+        else:
+            self.state = kept
 
     def _make(self, stretch):
         if self.scheduled:
@@ -137,12 +156,13 @@ class Run:
             self.rate = rates[-1]
         else:
             rates = repeat(self.fixed)
-        self.rule.advance(self.problem, self.theta, self.state, stretch, rates)
+        return self.rule.advance(self.problem, self.theta, self.state, stretch, rates) or 0
 
-    def _count(self, block, low, high):
+    def _count(self, block, low, high, extra):
         self.step += high - low
         self.position = block.start + high * block.stride
         self.examples += (high - low) * block.examples
+        self.evaluations += (high - low) * block.examples + extra
 
     def _rate(self, progress):
         """Return the learning rate of a step that begins at `progress`."""
@@ -181,7 +201,8 @@ class Run:
         if before_a_step:
             self.rate = self._rate(self.position / self.scale)
         progress = self.position / self.scale
-        note = (self.step, progress, self.examples, loss, self.rate, self.size)
+        counts = (self.step, progress, self.examples, self.evaluations)
+        note = (*counts, loss, self.rate, self.size)
         self.records.append((*note, self.theta.copy()) if self.keep else note)
 
     # -- divergence --

@@ -57,6 +57,7 @@ class Stop:
     step: int = 0
     position: int = 0
     examples: int = 0
+    evaluations: int = 0
     places: dict[str, Any] = field(default_factory=dict)
 
 
@@ -85,6 +86,9 @@ class Trace(Result):
     steps, epochs, examples
         (K,) progress at each record: steps made, epochs (for a population: steps), and examples
         seen by each replica. What pads or wraps a short batch is not counted.
+    evaluations
+        (K,) gradients of single examples computed for each replica up to each record: what the
+        steps cost. Plain descent takes one for each example seen.
     losses
         (K,) or (K, R): the full loss at theta, before the step that follows.
     lrs, batch_sizes
@@ -102,6 +106,7 @@ class Trace(Result):
     steps: np.ndarray
     epochs: np.ndarray
     examples: np.ndarray
+    evaluations: np.ndarray
     losses: np.ndarray
     lrs: np.ndarray
     batch_sizes: np.ndarray

@@ -1,6 +1,8 @@
-"""The largest learning rate that is stable: plain, with momentum, and of a mini-batch."""
+"""The largest learning rate that is stable: plain, with momentum, stale, and of a mini-batch."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -43,6 +45,38 @@ def stability_limit(curvature: float, *, momentum: float = 0.0, nesterov: bool =
     if _check.flag("nesterov", nesterov):
         return 2 * (1 + beta) / ((1 + 2 * beta) * curvature)
     return 2 * (1 + beta) / curvature
+
+
+def staleness_stability_limit(staleness: int, *, curvature: float = 1.0) -> float:
+    """Return the learning rate above which descent with old gradients diverges on a quadratic.
+
+    ``theta_{t+1} = theta_t - lr L theta_{t - tau}`` converges for all starts where
+    ``lr < 2 sin(pi / (2 (2 tau + 1))) / L``, about ``pi / ((2 tau + 1) L)`` for large tau.
+
+    Parameters
+    ----------
+    staleness
+        tau >= 0, the same at every step; 0 gives ``2/L``.
+    curvature
+        L > 0, the largest eigenvalue of the Hessian.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is outside its range.
+
+    Notes
+    -----
+    Derived in the chapter *Asynchronous SGD*.
+
+    Examples
+    --------
+    >>> [round(staleness_stability_limit(tau), 4) for tau in (0, 1, 2, 4)]
+    [2.0, 1.0, 0.618, 0.3473]
+    """
+    staleness = _check.integer("staleness", staleness, low=0)
+    curvature = _check.number("curvature", curvature, above=0)
+    return 2 * math.sin(math.pi / (2 * (2 * staleness + 1))) / curvature
 
 
 def minibatch_stability_limit(

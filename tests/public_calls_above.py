@@ -4,6 +4,7 @@ import inspect
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from public_edges import Call
 from torch import nn
@@ -16,6 +17,7 @@ ROWS = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
 TARGETS = ROWS[:, :1].clone()
 DATA = (ROWS, TARGETS)
 FOLDER = Path(tempfile.mkdtemp())
+np.save(FOLDER / "rows.npy", ROWS.numpy())
 
 
 def net():
@@ -94,6 +96,11 @@ DEEP = {
     ),
     "TensorBatches": Call(batches_of, {}, {"rng": "seed"}),
     "IndexBatches": Call(deep.IndexBatches, {"n": 8, "batch_size": 4}, {"rng": "seed"}),
+    "StreamDataset": Call(
+        deep.StreamDataset,
+        {"shards": [FOLDER / "rows.npy"], "batch_size": 4, "rng": 0},
+        {"rank": "zero", "rng": "seed"},
+    ),
     "Step": Call(
         step_of,
         {},
@@ -102,6 +109,18 @@ DEEP = {
     ),
     "PlainSGD": Call(
         deep.PlainSGD, {"parameters": list(net().parameters()), "lr": 0.1}, {"lr": "number >= 0"}
+    ),
+    "SGLD": Call(
+        deep.SGLD,
+        {"params": list(net().parameters()), "lr": 0.1, "temperature": 0.01, "rng": 0},
+        dict.fromkeys(("lr", "temperature", "weight_decay"), "number >= 0") | {"rng": "seed"},
+    ),
+    "SWA": Call(deep.SWA, {"model": net()}, {"start": "number >= 0", "every": "None"}),
+    "SWAG": Call(deep.SWAG, {"model": net()}, {"start": "number >= 0", "every": "None"}),
+    "update_batch_norm": Call(
+        deep.update_batch_norm,
+        {"model": net(), "x": ROWS, "batch_size": 4, "rng": 0},
+        {"rng": "seed"},
     ),
     "save_checkpoint": Call(
         deep.save_checkpoint,
@@ -137,6 +156,39 @@ DEEP = {
         {"lr": "number >= 0, 0-d", "momentum": "share >= 0", "weight_decay": "number >= 0"}
         | {"validation": "None", "metrics": "None", "device": "None", "rng": "seed"},
     ),
+    "gauss_legendre": Call(deep.gauss_legendre, {"points": 2, "cells": 1, "dim": 1}),
+    "DomainPoints": Call(
+        deep.DomainPoints,
+        {"batch_size": 4, "steps": 2, "shape": (), "dim": 1, "placement": "independent"},
+        {"patch": "None", "rng": "seed"},
+    ),
+    "value_and_gradient": Call(
+        deep.value_and_gradient,
+        {"field": lambda x: x[..., 0], "x": torch.ones(4, 1)},
+        {"field": "function"},
+    ),
+    "laplacian": Call(
+        deep.laplacian,
+        {"field": lambda x: x[..., 0], "x": torch.ones(4, 1)},
+        {"field": "function"},
+    ),
+    "ZeroBoundary": Call(deep.ZeroBoundary, {"network": net()}, {"factor": "None, function"}),
+    "Energy": Call(
+        deep.Energy, {"field": net(), "source": lambda x: x[..., 0]}, {"source": "function"}
+    ),
+    "SquaredResidual": Call(
+        deep.SquaredResidual,
+        {"field": net(), "source": lambda x: x[..., 0]},
+        {"source": "function"},
+    ),
+    "WeakResiduals": Call(
+        deep.WeakResiduals,
+        {"field": net(), "source": lambda x: x[..., 0], "tests": lambda x: x},
+        {"source": "function", "tests": "function"},
+    ),
+    "integrand": Call(deep.integrand, {"values": torch.ones(4)}, {"coefficients": "None"}),
+    "squared_mean": Call(deep.squared_mean, {"values": torch.ones(1, 4, 1)}),
+    "product_of_means": Call(deep.product_of_means, {"values": torch.ones(1, 2, 4, 1)}),
 }
 
 BOOK = {

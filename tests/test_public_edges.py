@@ -4,6 +4,8 @@ import collections
 import functools
 import importlib
 import math
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from public_edges import BAD, KINDS, Call, arguments_of, attempt, public, walk
 
 import sgdlib
 from sgdlib import (
+    asynchrony,
     batching,
     capacity,
     controllers,
@@ -25,8 +28,11 @@ from sgdlib import (
     scaling,
     schedules,
     stability,
+    staleness,
+    streaming,
+    variance_reduction,
 )
-from sgdlib.physics import annealing, escape, first_passage, stationary
+from sgdlib.physics import annealing, escape, first_passage, langevin, posterior, stationary
 
 X = np.array([[1.0, 0.5], [-1.0, 2.0], [0.3, -0.7], [2.0, 1.0]])
 Y = np.array([1.0, 0.0, 1.0, 0.0])
@@ -37,7 +43,11 @@ LOGISTIC = linear.Logistic(X, Y, l2=0.1)
 BOWL = populations.NoisyQuadratic([1.0, 2.0], 1.0)
 RUGGED = landscapes.Rugged(1.0, dim=2)
 WELL = landscapes.DoubleWell(40.0)
+SERVICE = asynchrony.ServiceTime(exponential=1.0)
 MODEL = scaling.TimeModel(iterations=2000, variance_cost=4e5, overhead=5e-3, per_example=2e-5)
+FILES = [Path(tempfile.mkdtemp()) / "rows.npy"]
+np.save(FILES[0], X)
+STREAM = streaming.ArrayStream(FILES, batch_size=2, rng=0)
 
 
 def half_square(theta, x, y):
@@ -73,6 +83,21 @@ CORE = {
         batching.create_batches,
         {"X": X[:2], "y": Y[:2], "batch_size": 2, "rng": 0},
         {"X": "data", "y": "data", "epochs": "None", "rng": "seed"},
+    ),
+    # -- streaming --
+    "block_order": Call(
+        streaming.block_order, {"rows": 5, "block": 2, "mix": 2, "rng": 0}, {"rng": "seed"}
+    ),
+    "ArrayStream": Call(
+        streaming.ArrayStream,
+        {"shards": FILES, "batch_size": 2, "rng": 0},
+        {"rank": "zero", "rng": "seed"},
+    ),
+    "ArrayStream.set_epoch": Call(STREAM.set_epoch, {"epoch": 0}, {"epoch": "int >= 0"}),
+    "ArrayStream.iterate": Call(
+        STREAM.iterate,
+        {"epoch": 0},
+        {"epoch": "int >= 0", "skip": "int >= 0", "worker": "int >= 0"},
     ),
     # -- problems --
     "FiniteSum": Call(problems.FiniteSum, {"arrays": (X, Y), "dim": 2}),
@@ -154,6 +179,47 @@ CORE = {
         {"problem": SUM, "theta": THETA, "lr": 0.1, "batches": [([0, 1], [0.5, 0.5])]},
         {"lr": "number > 0", "batch_size": "None", "epochs": "None", "steps": "None"}
         | {"momentum": "share >= 0", "keep_parameters": "flag", "rng": "seed"},
+    ),
+    # -- asynchrony --
+    "ServiceTime": Call(
+        asynchrony.ServiceTime,
+        {"constant": 1.0, "exponential": 1.0, "delay": 1.0, "delay_chance": 0.1, "factors": (2.0,)},
+        dict.fromkeys(("constant", "exponential", "delay"), "number >= 0")
+        | {"delay_chance": "share >= 0"},
+    ),
+    "ServiceTime.draw": Call(SERVICE.draw, {"shape": (2, 3), "rng": 0}, {"rng": "seed"}),
+    "ServiceTime.expected_wait": Call(
+        SERVICE.expected_wait, {"workers": 3, "backups": 1}, {"backups": "int >= 0"}
+    ),
+    "simulate_async": Call(
+        asynchrony.simulate_async,
+        {"service": SERVICE, "workers": 3, "steps": 4, "rng": 0},
+        {"replicas": "None", "rng": "seed"},
+    ),
+    "simulate_sync": Call(
+        asynchrony.simulate_sync,
+        {"service": SERVICE, "workers": 3, "steps": 4, "backups": 1, "rng": 0},
+        {"replicas": "None", "backups": "int >= 0", "rng": "seed"},
+    ),
+    "stale_sgd": Call(
+        staleness.stale_sgd,
+        {"problem": SUM, "theta": THETA, "lr": 0.1, "staleness": 1, "batch_size": 2, "epochs": 1}
+        | {"rng": 0},
+        {"lr": "number > 0", "momentum": "share >= 0", "keep_parameters": "flag", "rng": "seed"}
+        | {"batches": "None", "steps": "None", "staleness": "int >= 0"},
+    ),
+    "svrg": Call(
+        variance_reduction.svrg,
+        {"problem": SUM, "theta": THETA, "lr": 0.1, "period": 2, "batch_size": 2, "epochs": 1}
+        | {"rng": 0},
+        {"lr": "number > 0", "keep_parameters": "flag", "rng": "seed"}
+        | {"batches": "None", "steps": "None"},
+    ),
+    "saga": Call(
+        variance_reduction.saga,
+        {"problem": SUM, "theta": THETA, "lr": 0.1, "batch_size": 2, "epochs": 1, "rng": 0},
+        {"lr": "number > 0", "keep_parameters": "flag", "rng": "seed"}
+        | {"batches": "None", "steps": "None"},
     ),
     # -- schedules --
     "constant": Call(schedules.constant, {"value": 0.1}, {"value": "number"}),
@@ -249,6 +315,11 @@ CORE = {
         {"curvature": 1.0},
         {"curvature": "number > 0", "momentum": "share >= 0", "nesterov": "flag"},
     ),
+    "staleness_stability_limit": Call(
+        stability.staleness_stability_limit,
+        {"staleness": 1, "curvature": 1.0},
+        {"staleness": "int >= 0", "curvature": "number > 0"},
+    ),
     "minibatch_stability_limit": Call(
         stability.minibatch_stability_limit,
         {"curvatures": [1.0, 3.0], "batch_size": 1},
@@ -327,6 +398,31 @@ PHYSICS = {
         }
         | {"momentum": "share >= 0"},
     ),
+    "sgld": Call(
+        langevin.sgld,
+        {"problem": SUM, "theta": THETA, "lr": 0.01, "temperature": 0.1, "batch_size": 2}
+        | {"epochs": 1, "rng": 0},
+        {"lr": "number > 0", "temperature": "number >= 0, None", "steps": "None"}
+        | {"batches": "None", "keep_parameters": "flag", "rng": "seed"},
+    ),
+    "posterior_lr": Call(
+        langevin.posterior_lr,
+        {"covariance": [1.0, 2.0], "n": 100, "batch_size": 10},
+        {"covariance": "number > 0, 0-d"},
+    ),
+    "autocorrelation_time": Call(
+        langevin.autocorrelation_time, {"series": np.sin(np.arange(99.0) ** 2)}
+    ),
+    "normal_mean": Call(
+        posterior.normal_mean,
+        {"y": X, "covariance": 1.0, "prior_variance": 1.0},
+        {"covariance": "number > 0, 0-d", "prior_variance": "None, number > 0"},
+    ),
+    "linear_regression": Call(
+        posterior.linear_regression,
+        {"X": X, "y": Y, "noise_variance": 1.0, "prior_variance": 1.0},
+        {"noise_variance": "number > 0", "prior_variance": "None, number > 0"},
+    ),
     "first_passage": Call(
         first_passage.first_passage,
         {"problem": WELL, "start": [[-1.0]], "target": -0.99, "lr": 0.02, "batch_size": 2}
@@ -388,6 +484,7 @@ INNER = "the inner loop: its arguments were checked before the first step"
 NOT_WALKED = {
     "sgdlib": {
         "Batch": "a pair; whoever takes batches checks them",
+        "Timetable": RESULT,
         "NoiseScale": RESULT,
         "TimeModelFit": RESULT,
         "BatchChoice": RESULT,
@@ -406,7 +503,13 @@ NOT_WALKED = {
         "Logistic.row_losses": INNER,
         "Population.weighted_gradient": INNER,
     },
-    "sgdlib.physics": {"FirstPassage": RESULT},
+    "sgdlib.physics": {
+        "FirstPassage": RESULT,
+        "Correlation": RESULT,
+        "Normal": RESULT,
+        "Normal.divergence": INNER,
+        "ConjugateModel": RESULT,
+    },
 }
 CALLS = {"sgdlib": CORE, "sgdlib.physics": PHYSICS}
 ABOVE = {"sgdlib.deep": DEEP, "sgdlib.book": BOOK}

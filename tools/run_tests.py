@@ -19,6 +19,7 @@ PYTHON = sys.executable
 PYTEST = [PYTHON, "-m", "pytest", "-q"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HUNG_CELL_SECONDS = 900
+COURSE = ("tools/course/practice_source.py", "tools/course/grade.py")
 
 
 def browser():
@@ -50,7 +51,7 @@ def parts():
     yield "types", [PYTHON, "-m", "pyrefly", "check", "--python-interpreter-path", PYTHON], {}
     in_two = ["-n", "2", "--dist", "loadfile"]  # a file's tests share what they build
     yield "unit tests", [*PYTEST, *in_two, "--ignore=tests/browser", "tests"], {}
-    yield "doctests", [*PYTEST, "--doctest-modules", "sgdlib", "_ext"], {}
+    yield "doctests", [*PYTEST, "--doctest-modules", "sgdlib", "_ext", *COURSE], {}
     notebooks = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={HUNG_CELL_SECONDS}"]
     yield "notebooks, plain", [*PYTEST, *notebooks, *in_two, "chapters"], plain_kernels()
     yield "book", ["make", "--no-print-directory", "book"], {}

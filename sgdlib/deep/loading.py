@@ -10,6 +10,10 @@ A loader is anything that can be iterated anew for each epoch and yields batches
 - ``n``, or else the length of its ``dataset``, is the number of examples in an epoch, in which
   schedules measure progress. Where neither is there, ``len(loader)`` batches are an epoch; without
   that, schedules move from one epoch to the next only.
+- What a loader lacks of these is looked for in its ``dataset``: a `DataLoader` over an
+  `IterableDataset` that makes its batches itself.
+- ``iterate(epoch, skip)``, where there is one, yields the batches of an epoch after the first
+  `skip`: a run that is taken up does not read what it has done.
 
 Torch's `DataLoader` is one. It fetches one example at a time and spends most of its time in Python.
 `TensorBatches` gathers a block of about a megabyte of whole batches (16 on a GPU) by one
@@ -206,13 +210,16 @@ class Loader:
                 f"{type(loader).__name__}, which ends with the first"
             )
         self.loader, self._device, self.tried = loader, device, False
-        self._weighted = getattr(loader, "yields_weights", False)
+        dataset = getattr(loader, "dataset", None)
+        owner = loader if hasattr(loader, "yields_weights") else dataset
+        self._weighted = getattr(owner, "yields_weights", False)
+        self._set_epoch = getattr(loader, "set_epoch", getattr(dataset, "set_epoch", None))
         self._equal: dict[tuple, torch.Tensor] = {}
         self.tensors, self.indices, self.knobs = None, None, {}
         if isinstance(loader, TensorBatches):
             self.tensors, self.indices = loader.tensors, loader.indices
             self.knobs = {"batch_size": loader.indices.batch_size}
-        self.n = getattr(loader, "n", None) or _length(getattr(loader, "dataset", None))
+        self.n = getattr(loader, "n", None) or getattr(dataset, "n", None) or _length(dataset)
 
     def seed(self, rng: int | np.random.Generator | None) -> tuple[int, bool]:
         """Return the seed of the run, the order's or else one drawn, and whether any other will do.
@@ -228,8 +235,10 @@ class Loader:
         """Yield `(*batch, weights)` for the batches of `epoch` after the first `skip`."""
         if self.indices is not None and self.loader.device == self._device:
             return self.loader.iterate(epoch, skip)
-        if hasattr(self.loader, "set_epoch"):
-            self.loader.set_epoch(epoch)
+        if hasattr(self.loader, "iterate"):
+            return self._moved(self.loader.iterate(epoch, skip))
+        if self._set_epoch is not None:
+            self._set_epoch(epoch)
         batches = iter(self.loader)
         for _ in islice(batches, skip):  # draws what they draw
             pass

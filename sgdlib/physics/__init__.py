@@ -1,4 +1,4 @@
-"""SGD as physics: temperature, barriers and annealing. The core never imports this wing."""
+"""SGD as physics: temperature, barriers, annealing, posteriors. The core imports none of it."""
 
 from sgdlib._lazy import lazy as _lazy
 
