@@ -26,7 +26,7 @@ from sgdlib.stability import minibatch_stability_limit, stability_limit, stalene
 ROOT = Path(__file__).resolve().parent.parent
 SHEET = (ROOT / "chapters/back/cheat_sheet.md").read_text()
 ROW = re.compile(
-    r"^\| \[[^]]+\]\{#sheet-(?P<id>[\w-]+)\} \$(?P<formula>[^|]+)\$ \| [^|]+ \| [^|]+ \| "
+    r"^\| \[[^]]+\]\{#sheet-(?P<id>[\w-]+)\} \$\\displaystyle (?P<formula>[^|]+)\$ \| [^|]+ \| [^|]+ \| "
     r"(?P<link>[^|]+) \|$",
     re.M,
 )
