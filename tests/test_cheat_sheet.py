@@ -26,8 +26,8 @@ from sgdlib.stability import minibatch_stability_limit, stability_limit, stalene
 ROOT = Path(__file__).resolve().parent.parent
 SHEET = (ROOT / "chapters/back/cheat_sheet.md").read_text()
 ROW = re.compile(
-    r"^\| \[[^]]+\]\{#sheet-(?P<id>[\w-]+)\} \$\\displaystyle (?P<formula>[^|]+)\$ \| [^|]+ \| [^|]+ \| "
-    r"(?P<link>[^|]+) \|$",
+    r"^\| \[[^]]+\]\{#sheet-(?P<id>[\w-]+)\} \$\\displaystyle (?P<formula>[^|]+)\$ "
+    r"\| [^|]+ \| [^|]+ \| (?P<link>[^|]+) \|$",
     re.M,
 )
 ROWS = {row["id"]: (row["formula"], row["link"]) for row in ROW.finditer(SHEET)}
