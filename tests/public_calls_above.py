@@ -84,6 +84,13 @@ DEEP = {
         | {"progress": False, "rng": 0},
         TRAIN,
     ),
+    "train_parallel": Call(
+        fresh(deep.train_parallel, model=net),
+        {"loss": loss, "data": DATA, "batch_size": 4, "epochs": 1, "lr": 0.1}
+        | {"progress": False, "rng": 0},
+        {k: v for k, v in TRAIN.items() if k in inspect.signature(deep.train_parallel).parameters}
+        | {"average_every": "None"},
+    ),
     "evaluate": Call(
         deep.evaluate,
         {"model": net(), "loss": loss, "data": DATA},
@@ -211,6 +218,7 @@ ABOVE = {
     "Evaluation": "a result",
     "History": "a result",
     "Moment": "a result: what a hook is given",
+    "Processes": "a result: what `processes` yields",
     "Split": "a result",
     "Timing": "a result",
     "train_with": "the loop of `train`, which is walked over, on a step and a loader",
@@ -219,6 +227,8 @@ ABOVE = {
     "HessianEigenvalues": "a result",
     "RangeTest": "a result",
     "evaluate_ensemble": "the checks of `evaluate`, on an ensemble",
+    "processes": "waits for other processes; its tests name what is refused",
+    "synchronize_batch_norm": "a model; its tests name what is refused",
     "load_checkpoint": "a path, whose check is that of `save_checkpoint`",
     "LivePeak": "takes no argument",
     "SavedBytes": "tensors to leave out; its tests name what is refused",

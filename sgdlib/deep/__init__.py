@@ -12,10 +12,12 @@ from sgdlib.deep.loop import Moment, train_with
 from sgdlib.deep.lr_range import RangeTest, lr_range_test
 from sgdlib.deep.meters import LivePeak, SavedBytes
 from sgdlib.deep.optim import SGLD, PlainSGD
+from sgdlib.deep.parallel import Processes, processes, train_parallel
 from sgdlib.deep.points import DomainPoints, gauss_legendre
 from sgdlib.deep.sampler import IndexBatches
 from sgdlib.deep.step import Step
 from sgdlib.deep.streaming import StreamDataset
+from sgdlib.deep.synchronized import synchronize_batch_norm
 from sgdlib.deep.timing import Timing, benchmark
 from sgdlib.deep.training import train
 from sgdlib.deep.vpinn import (
@@ -46,6 +48,7 @@ __all__ = [
     "LivePeak",
     "Moment",
     "PlainSGD",
+    "Processes",
     "RangeTest",
     "SavedBytes",
     "SquaredResidual",
@@ -66,11 +69,14 @@ __all__ = [
     "laplacian",
     "load_checkpoint",
     "lr_range_test",
+    "processes",
     "product_of_means",
     "save_checkpoint",
     "squared_mean",
+    "synchronize_batch_norm",
     "train",
     "train_ensemble",
+    "train_parallel",
     "train_with",
     "update_batch_norm",
     "value_and_gradient",

@@ -67,7 +67,7 @@ class State:
     identity: dict
     seed: int
     show: Callable[[int], object] = lambda examples: None
-    recorder: Recorder = field(default_factory=Recorder)
+    recorder: Recorder = field(init=False)
     epoch: int = 0
     seconds: float = 0.0  # spent on this epoch
     best_loss: float = float("inf")
@@ -79,6 +79,7 @@ class State:
     def __post_init__(self):
         self.model, self.optimizer = self.step.model, self.step.optimizer
         self.device = self.step.device
+        self.recorder = Recorder(self.step.look_every)
 
     def history(self, *, stopped: bool = False) -> History:
         """Return the record so far."""
@@ -156,6 +157,7 @@ class State:
 
     def look(self) -> None:
         """Read the losses; a step that left the finite numbers ends the run."""
+        self.step.settle()
         bad = self.recorder.look()
         self.show(self.recorder.examples)
         if bad is not None:
@@ -164,7 +166,8 @@ class State:
     def _look_closely(self) -> None:
         """Look at the losses and at the parameters that the last step left."""
         self.look()
-        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+        finite = all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+        if not self.step.agree(finite):
             self._give_up(self.recorder.steps)
 
     def _give_up(self, step: int) -> None:
@@ -179,7 +182,7 @@ class State:
             if self._found or self.epoch:
                 self._write()
             else:
-                self.path.unlink()
+                self.path.unlink(missing_ok=True)
             previous_path(self.path).unlink(missing_ok=True)
         error = DivergenceError(
             f"the loss stopped being finite at step {step}, in epoch {self.epoch + 1}: the "
@@ -223,6 +226,8 @@ class State:
         names = _identity.bare_names(state["model"])
         if any(bare != full for bare, full in names.items()):
             state["model"] = {bare: state["model"][full] for bare, full in names.items()}
+        if (state := self.step.to_save(state)) is None:
+            return
         try:
             save_checkpoint(self.path, state)
         except OSError as error:
@@ -254,7 +259,7 @@ class State:
             _identity.check_same(path, {"seed": state["seed"]}, {"seed": self.seed})
         if own.keys() != state["model"].keys():
             state["model"] = {full: saved[bare] for bare, full in names.items()}
-        self.load_state_dict(state)
+        self.load_state_dict(self.step.to_load(state))
         if self.loader.indices is not None:
             self.loader.indices.seed = self.seed
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 
 
@@ -56,3 +57,16 @@ def check_data(name: str, data: torch.Tensor | Sequence[torch.Tensor]) -> tuple[
 def _all_finite(t: torch.Tensor) -> bool:
     """Tell whether every number is finite; the sum, which needs no memory, mostly settles it."""
     return bool(torch.isfinite(t.sum())) or bool(torch.isfinite(t).all())
+
+
+def tensors_of(data) -> tuple[torch.Tensor, ...] | None:
+    """Return the tensors that `data` consists of, or None if it is a loader.
+
+    A list or tuple that holds batches, themselves lists or tuples, is one.
+    """
+    if isinstance(data, list | tuple) and data and all(isinstance(b, list | tuple) for b in data):
+        return None
+    one = isinstance(data, torch.Tensor | np.ndarray | list | tuple | dict | str | bytes)
+    if not one and isinstance(data, Iterable):
+        return None
+    return check_data("data", data)

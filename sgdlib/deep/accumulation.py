@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 
@@ -146,8 +147,14 @@ def accumulate(
         del outputs  # not held through the backward pass
         losses.backward(weights)
         return losses.detach()
-    pieces = zip(*(t.split(micro_batch_size) for t in (*batch, weights)), strict=True)
-    return torch.cat([accumulate(model, loss, b, w, precision=precision) for *b, w in pieces])
+    pieces = list(zip(*(t.split(micro_batch_size) for t in (*batch, weights)), strict=True))
+    losses = []
+    for i, (*b, w) in enumerate(pieces, start=1):
+        # torch's data parallelism adds up over the processes with the last piece, not with each
+        quiet = nullcontext if i == len(pieces) else getattr(model, "no_sync", nullcontext)
+        with quiet():
+            losses.append(accumulate(model, loss, b, w, precision=precision))
+    return torch.cat(losses)
 
 
 def check_weights(weights, x):

@@ -146,6 +146,19 @@ def measure(
     precision: str = "float32",
 ) -> Evaluation:
     """Do what `evaluate` does with arguments that have been checked before."""
+    return means(*each(model, loss, data, metrics, batch_size=batch_size, precision=precision))
+
+
+def each(
+    model: torch.nn.Module,
+    loss: Loss,
+    data: Sequence[torch.Tensor],
+    metrics: Mapping[str, Metric],
+    *,
+    batch_size: int = 1024,
+    precision: str = "float32",
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return the losses of all examples, (n,) in float64, and their metrics by name."""
     device = device_of(model, data[0].device)
     losses, values = [], []
     with evaluating(model), torch.no_grad():
@@ -155,11 +168,15 @@ def measure(
             losses.append(loss(outputs, *targets))
             check_losses(losses[-1], len(x), outputs, targets)
             values.append(metric_values(metrics, outputs, targets, len(x)))
-    each = torch.cat(losses).double()
-    n = len(each)
+    return torch.cat(losses).double(), {k: torch.cat([v[k] for v in values]) for k in metrics}
+
+
+def means(losses: torch.Tensor, metrics: Mapping[str, torch.Tensor]) -> Evaluation:
+    """Return the means of what `each` returned."""
+    n = len(losses)
     return Evaluation(
-        loss=each.mean().item(),
-        stderr=(each.std().item() / n**0.5) if n > 1 else float("nan"),
+        loss=losses.mean().item(),
+        stderr=(losses.std().item() / n**0.5) if n > 1 else float("nan"),
         n=n,
-        metrics={name: torch.cat([v[name] for v in values]).mean().item() for name in metrics},
+        metrics={name: values.mean().item() for name, values in metrics.items()},
     )

@@ -75,6 +75,11 @@ class History:
 class Recorder:
     """Collects losses as tensors, reads them seldom, and makes the `History`.
 
+    Parameters
+    ----------
+    look_every
+        Steps between two looks; None: some hundreds, or half a second's.
+
     Attributes
     ----------
     steps
@@ -85,12 +90,13 @@ class Recorder:
         The same for the present epoch.
     """
 
-    def __init__(self):
+    def __init__(self, look_every: int | None = None):
+        self._every = look_every
         self._pending: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._losses: list[np.ndarray] = []
         self._sizes: list[np.ndarray] = []
         self._rows: list[tuple] = []
-        self._due, self._looked = 1, time.perf_counter()
+        self._due, self._looked = look_every or 1, time.perf_counter()
         self.steps = self.examples = self.epoch_steps = self.epoch_examples = 0
 
     @property
@@ -126,6 +132,8 @@ class Recorder:
 
     def _set_pace(self, count: int) -> None:
         """Choose after how many steps to look again: some hundreds, or half a second's."""
+        if self._every is not None:
+            return
         now = time.perf_counter()
         elapsed, self._looked = now - self._looked, now
         if elapsed < _SECONDS_PER_LOOK:

@@ -127,14 +127,20 @@ class TensorBatches:
             if skip >= k:
                 skip -= k
                 continue
-            indices = block.indices[skip:].reshape(-1)
-            skip = 0
+            indices = self._part(block.indices[skip:])
+            count, b = indices.shape
+            indices, skip = indices.reshape(-1), 0
             if isinstance(indices, np.ndarray):
                 ready = indices.flags.writeable and indices.flags.c_contiguous
                 indices = torch.from_numpy(indices if ready else indices.copy())
             # like split, without the bookkeeping that lets autograd follow writes into a view
-            parts = [torch.unsafe_split(gather(indices), b) for gather in self._gather]
+            rows = [gather(indices) for gather in self._gather]
+            parts = [torch.unsafe_split(t, b) if b else [t] * count for t in rows]
             yield from zip(*parts, repeat(self._weights(block.weights)), strict=False)
+
+    def _part(self, indices):
+        """Return the columns of a block (k, B) that this process gathers: all."""
+        return indices
 
     def _weights(self, weights: np.ndarray) -> torch.Tensor:
         """Return a block's weights as a tensor; equal ones are made once and shared."""
@@ -214,6 +220,7 @@ class Loader:
         owner = loader if hasattr(loader, "yields_weights") else dataset
         self._weighted = getattr(owner, "yields_weights", False)
         self._set_epoch = getattr(loader, "set_epoch", getattr(dataset, "set_epoch", None))
+        self._parted = hasattr(loader, "part")  # the weights are those of all processes' rows
         self._equal: dict[tuple, torch.Tensor] = {}
         self.tensors, self.indices, self.knobs = None, None, {}
         if isinstance(loader, TensorBatches):
@@ -249,7 +256,7 @@ class Loader:
             batch = (batch,) if isinstance(batch, torch.Tensor) else batch
             if not isinstance(batch, tuple | list):
                 raise TypeError(f"data: expected batches of tensors, got {type(batch).__name__}")
-            check_tensors("batch", batch)
+            check_tensors("batch", batch[:-1] if self._parted else batch)
             batch = tuple(t.to(self._device, non_blocking=True) for t in batch)
             yield batch if self._weighted else (*batch, self._weights(batch[0]))
 
@@ -258,6 +265,10 @@ class Loader:
         if key not in self._equal:  # the same tensor each time: the record reads them together
             self._equal[key] = equal_weights(x)
         return self._equal[key]
+
+    def rows(self, batch_size: int) -> int:
+        """Return how many examples of a batch this process holds."""
+        return len(range(batch_size)[self.loader.part(batch_size)]) if self._parted else batch_size
 
     def position(self, epoch: int, steps: int, examples: int) -> float:
         """Return the progress, in epochs, where so much of `epoch` is done."""

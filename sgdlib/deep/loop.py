@@ -25,7 +25,7 @@ from sgdlib.deep._progress import progress_bar
 from sgdlib.deep._state import State
 from sgdlib.deep._tensors import check_data
 from sgdlib.deep.checkpoints import check_checkpoint
-from sgdlib.deep.evaluation import Evaluation, Metric, check_metrics, measure, metrics_of
+from sgdlib.deep.evaluation import Evaluation, Metric, check_metrics, metrics_of
 from sgdlib.deep.history import History
 from sgdlib.deep.loading import Loader
 from sgdlib.deep.optim import Rates
@@ -150,7 +150,7 @@ def train_with(
     with ExitStack() as cleanup:
         for context in (
             gradients_as_found(model.parameters()),
-            random_numbers(device, seed),
+            random_numbers(device, step.seed(seed)),
             _clear_memory_errors(),
             # A caller's autocast would keep cast weights, old ones; no_grad would keep all.
             torch.autocast(device.type, enabled=False),
@@ -161,7 +161,8 @@ def train_with(
         cleanup.callback(rates.put_back, values=lr is not None)  # a hook may have turned its own
         if batches.tensors is not None:
             check_fit("data", model, loss, batches.tensors, step.precision, train=True)
-            check_smallest(model, batches.tensors[0], sizes, step.micro_batch_size, step.precision)
+            pieces = {batches.rows(b) for b in sizes} - {0}
+            check_smallest(model, batches.tensors[0], pieces, step.micro_batch_size, step.precision)
         if validation is not None:
             labels = check_fit(
                 "validation", model, loss, validation, step.precision, metrics=metrics
@@ -194,9 +195,7 @@ def train_with(
             state.end_steps()
             if stop:  # in the middle of an epoch
                 break
-            measured = validation and measure(
-                model, loss, validation, metrics, precision=step.precision
-            )
+            measured = validation and step.measure(validation, metrics)
             state.end_epoch(measured, patience)
             if hook is not None:
                 record = state.history()

@@ -13,18 +13,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from sgdlib import _check
+from sgdlib.deep import evaluation
 from sgdlib.deep._inputs import check_capture, check_optimizer
 from sgdlib.deep._losses import PRECISIONS, Loss, check_loss
 from sgdlib.deep._models import check_model, device_of, trained_parameters, with_loss
 from sgdlib.deep._tensors import check_tensors
 from sgdlib.deep.accumulation import accumulate, check_weights, equal_weights
 from sgdlib.deep.capture import CapturedSteps
+from sgdlib.deep.evaluation import Metric
 
 
 class Step:
@@ -88,6 +90,7 @@ class Step:
         check_loss(loss)
         check_optimizer(optimizer, with_loss(model, loss))
         self.model, self.loss, self.optimizer = model, loss, optimizer
+        self._engine = model
         if micro_batch_size is not None:
             micro_batch_size = _check.integer(
                 "micro_batch_size", micro_batch_size, high=sys.maxsize
@@ -127,6 +130,34 @@ class Step:
         """Return the tensors that the optimizer moves."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
+    # What a step over several processes (`sgdlib.deep.parallel`) does otherwise.
+    look_every: int | None = None  # steps between two looks at the losses; None: by the clock
+
+    def seed(self, seed: int) -> int:
+        """Return the seed of the random numbers that the model draws here."""
+        return seed
+
+    def settle(self) -> None:
+        """Complete the losses that were returned, before somebody reads them."""
+
+    def agree(self, holds: bool) -> bool:
+        """Tell whether something holds in every process."""
+        return holds
+
+    def measure(
+        self, data: Sequence[torch.Tensor], metrics: Mapping[str, Metric]
+    ) -> evaluation.Evaluation:
+        """Evaluate the model, each example once."""
+        return evaluation.measure(self.model, self.loss, data, metrics, precision=self.precision)
+
+    def to_save(self, state: dict) -> dict | None:
+        """Return what this process writes into a checkpoint, None if another one does."""
+        return state
+
+    def to_load(self, state: dict) -> dict:
+        """Return this process's part of a checkpoint."""
+        return state
+
     def renew(self) -> None:
         """Begin anew: forget gradients with the next call, and what was recorded before it."""
         self._make = self._first
@@ -142,7 +173,7 @@ class Step:
 
     def _update(self, batch: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
         losses = accumulate(
-            self.model,
+            self._engine,
             self.loss,
             batch,
             weights,

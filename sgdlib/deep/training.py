@@ -18,7 +18,7 @@ from sgdlib import _check
 from sgdlib.deep import _inputs
 from sgdlib.deep._losses import Loss
 from sgdlib.deep._models import check_model, trained_parameters
-from sgdlib.deep._tensors import check_data
+from sgdlib.deep._tensors import tensors_of
 from sgdlib.deep.evaluation import Metric
 from sgdlib.deep.history import History
 from sgdlib.deep.loading import TensorBatches
@@ -158,7 +158,7 @@ def train(
     check_model(model)
     trained_parameters(model)
     device = _inputs.find_device(device)
-    tensors = _tensors(data)
+    tensors = tensors_of(data)
     if lr is None and optimizer is None:
         raise ValueError("lr=None: expected a learning rate, or optimizer=")
     if tensors is None:
@@ -207,19 +207,6 @@ def train(
             progress=progress,
             rng=rng,
         )
-
-
-def _tensors(data) -> tuple[torch.Tensor, ...] | None:
-    """Return the tensors that `data` consists of, or None if it is a loader.
-
-    A list or tuple that holds batches, themselves lists or tuples, is one.
-    """
-    if isinstance(data, list | tuple) and data and all(isinstance(b, list | tuple) for b in data):
-        return None
-    one = isinstance(data, torch.Tensor | np.ndarray | list | tuple | dict | str | bytes)
-    if not one and isinstance(data, Iterable):
-        return None
-    return check_data("data", data)
 
 
 @contextmanager
