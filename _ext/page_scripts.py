@@ -1,4 +1,4 @@
-"""Scripts that only some pages need: the search page, the ledger, the page of advice.
+"""Scripts that only some pages need: the search page, the long lists, the page of advice.
 
 What lies in ``_static`` is loaded by every page, what lies in ``_ext/scripts`` by those that name
 it.
@@ -15,8 +15,9 @@ def offer(app):
 
 
 def load(app, pagename, templatename, context, doctree):
-    """Give the ledger its filter, and the page *Which batch size, which rate?* its formulas."""
-    if pagename in getattr(app.env, "ledger_pages", ()):
+    """Give the two long lists their filter, and *Which batch size, which rate?* its formulas."""
+    lists = (getattr(app.env, name, ()) for name in ("ledger_pages", "exercise_list_pages"))
+    if any(pagename in pages for pages in lists):
         app.add_js_file("ledger_filter.js")
     if pagename.rpartition("/")[2] == "which_batch_size":
         app.add_js_file("which_batch_size.js")

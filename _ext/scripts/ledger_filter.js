@@ -1,16 +1,17 @@
-// The filter of the claims ledger: rows that have all the words stay, and the chapters that have such rows.
+// The filter of the claims ledger and of the list of exercises: rows that have all the words stay, and the chapters that have such rows.
 "use strict";
 
 (() => {
   const field = document.querySelector(".ledger-filter input");
   const said = document.querySelector(".ledger-filter [role=status]");
   if (!field) return;
-  const parts = [...document.querySelectorAll("table.claims-ledger")].map((table) => ({
+  const things = document.querySelector("table.claims-ledger") ? "claims" : "exercises";
+  const parts = [...document.querySelectorAll("table.claims-ledger, table.exercise-list")].map((table) => ({
     section: table.closest("section"),
     rows: [...table.tBodies[0].rows].map((row) => ({ row, text: row.textContent.toLowerCase() })),
   }));
   const chapters = new Map(); // a chapter's line in the list above, by the part of the ledger that it leads to
-  for (const link of document.querySelectorAll('li a[href^="#claims-of-"]')) chapters.set(link.hash.slice(1), link.closest("li"));
+  for (const link of document.querySelectorAll(`li a[href^="#${things}-of-"]`)) chapters.set(link.hash.slice(1), link.closest("li"));
 
   function filter() {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -29,7 +30,7 @@
       of += rows.length;
       places += hits > 0;
     }
-    said.textContent = words.length ? `${claims} of ${of} claims, in ${places} ${places === 1 ? "chapter" : "chapters"}` : "";
+    said.textContent = words.length ? `${claims} of ${of} ${things}, in ${places} ${places === 1 ? "chapter" : "chapters"}` : "";
   }
 
   field.addEventListener("input", filter);

@@ -17,12 +17,15 @@ import pdf
 ROOT = pdf.ROOT
 FOLDER = Path(os.environ.get("BOOK_HTML", ROOT / "_build/html")).resolve()
 CHAPTER = "chapters/principles/01_spectrum"
+SHEET = "chapters/back/cheat_sheet"
 FONTS_ARE_THERE = """() => [...document.querySelectorAll("article .op-symbol")].every(
     (e) => document.fonts.check(`1em ${getComputedStyle(e).fontFamily}`, "∑"))"""
 SUMS = """() => [...document.querySelectorAll("article .katex-html .op-symbol")].filter(
     (e) => e.textContent.includes("∑") && e.checkVisibility()).length"""
 SEEN = """(selector) => [...document.querySelectorAll(selector)].filter(
     (e) => e.checkVisibility({visibilityProperty: true})).length"""
+SMALLEST = """(selector) => Math.min(...[...document.querySelectorAll(selector)].map(
+    (e) => parseFloat(getComputedStyle(e).fontSize)))"""
 # Formulas, tables and code that are wider than the page as it is laid out for printing.
 WIDE = """() => [...document.querySelectorAll("article :is(.equation, table, pre, figure)")].filter(
     (e) => e.checkVisibility() && e.getBoundingClientRect().left + e.scrollWidth > innerWidth + 1
@@ -96,6 +99,22 @@ def test_a_formula_wider_than_the_column_is_printed_smaller(open_page, address):
     assert page.evaluate(WIDE) == []
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert len(page.evaluate(WIDE)) == 1
+
+
+@WITH_A_BOOK
+def test_the_cheat_sheet_has_room_on_two_sides_of_a_sheet(open_page, address):
+    page = open_page(f"{address}{SHEET}.html")
+    page.wait_for_function("document.fonts.status === 'loaded'")
+    rows = page.locator("table.cheat-sheet tbody tr").count()
+    assert rows > 40
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    printed = PdfReader(io.BytesIO(page.pdf(format="A4", prefer_css_page_size=True)))
+    texts = [sheet.extract_text() for sheet in printed.pages]
+    assert len(texts) == 2
+    assert "Cheat sheet" in texts[0]
+    page.emulate_media(media="print")
+    assert page.evaluate(SEEN, "table.cheat-sheet tbody tr") == rows
+    assert page.evaluate(SMALLEST, "table.cheat-sheet td p") >= 9  # CSS pixels: 6.75 points
 
 
 @pytest.fixture(scope="module")
