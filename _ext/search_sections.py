@@ -25,9 +25,10 @@ INDEX = "sections.js"
 # Weights of a word: in the heading of a section, in the headings above it, in its text.
 HEADING, ABOVE, TEXT = 2.5, 0.9, 1.0
 SATURATION = 1.5
-LEAD = 160  # characters of a section that a result shows
+LEAD = 100  # characters of a section that a result shows
+ENTRY = 300  # characters of an API entry that are searched: what it is, not every parameter
 LAST = ("claims", "api", "bibliography", "genindex")
-LATE = ("corrections", "performance", "glossary")
+LATE = ("corrections", "performance", "glossary", "quiz", "exercises")
 NO_TEXT = (nodes.raw, nodes.comment, nodes.target, addnodes.index, addnodes.toctree)
 MATHML = re.compile(r"<math.*?</math>", re.S)
 LANGUAGE = SearchEnglish({})
@@ -88,7 +89,7 @@ def entries(doctree):
                     name = signature.get("fullname") or signature.astext()
                     module = signature.get("module")
                     trail = [*above[:1], f"{module}.{name}" if module else name]
-                    yield [signature["ids"][0], trail, own(child)]
+                    yield [signature["ids"][0], trail, own(child)[:ENTRY]]
             if isinstance(child, nodes.Element):
                 yield from walk(child, trail)
 
@@ -115,7 +116,10 @@ def tier(docname):
 
 
 def worth(sections):
-    """Return for each stem [section, worth, ...]: worth is the larger the more it says."""
+    """Return for each stem [section, worth, ...]: worth is the larger the more it says.
+
+    A section is counted from the one before it in the list: small numbers make a small file.
+    """
     bodies = [Counter(stems(text)) for *_, text in sections]
     usual = sum(body.total() for body in bodies) / max(len(bodies), 1) or 1
     found = {}
@@ -131,7 +135,10 @@ def worth(sections):
     index = {}
     for stem, places in sorted(found.items()):
         rarity = math.log(1 + len(sections) / len(places))
-        index[stem] = [n for i, value in places for n in (i, round(10 * rarity * value))]
+        before = [0, *(i for i, _ in places)]
+        steps = (i - last for last, (i, _) in zip(before, places, strict=False))
+        values = (round(5 * rarity * value) for _, value in places)
+        index[stem] = [n for pair in zip(steps, values, strict=True) for n in pair]
     return index
 
 

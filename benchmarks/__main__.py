@@ -21,16 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results.json"
-PROGRAMS = (
-    "loading",
-    "training_loop",
-    "numpy_runs",
-    "replicas",
-    "ensembles",
-    "accumulation",
-    "streaming",
-)
-PACKAGES = ("numpy", "torch", "scikit-learn", "numba", "datasets")
+PROGRAMS = ("loading", "training_loop", "numpy_runs", "replicas", "ensembles", "accumulation")
+PACKAGES = ("numpy", "torch", "scikit-learn", "numba")
 
 
 def processor() -> str:

@@ -1,6 +1,7 @@
 """The index of sections: what is found where, what a word is worth, right after small changes."""
 
 import json
+from itertools import accumulate
 
 import pytest
 from small_book import ROOT, SmallBook, code, markdown
@@ -30,7 +31,7 @@ def index(book):
 def worth(index, stem):
     """The sections that a stem is worth something in, best first: (page, anchor)."""
     list_ = index["words"].get(stem, [])
-    pairs = sorted(zip(list_[1::2], list_[::2], strict=True), reverse=True)
+    pairs = sorted(zip(list_[1::2], accumulate(list_[::2]), strict=True), reverse=True)
     places = [index["sections"][section] for _, section in pairs]
     return [(index["pages"][page][0], anchor) for page, anchor, *_ in places]
 

@@ -15,8 +15,10 @@ const SectionSearch = (() => {
     const found = new Map();
     for (const word of stems) {
       const list = index.words[word];
+      let place = 0; // each is counted from the one before
       for (let i = 0; i < list.length; i += 2) {
-        found.set(list[i], Math.max(found.get(list[i]) || 0, own ? list[i + 1] : list[i + 1] / 2));
+        place += list[i];
+        found.set(place, Math.max(found.get(place) || 0, own ? list[i + 1] : list[i + 1] / 2));
       }
     }
     return found;

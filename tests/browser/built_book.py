@@ -2,12 +2,16 @@
 
 import json
 import re
+import sys
 import urllib.request
 from collections import Counter
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "_ext"))
+from search_sections import stems
 
 FRAMES = re.compile(r"data-src=\"([^\"]+)\"")
 LEADS = {"a": "href", "link": "href", "form": "action"}  # what leads a reader to another file
@@ -141,8 +145,11 @@ class Book:
         if not any((self.folder / "_sources").glob(f"{name}.*")):
             name = "index"
         words = self.page(name).words
-        pages = Counter(word for other in names for word in self.page(other).words)
-        return min(words, key=lambda word: (pages[word], -words[word], word)), name
+        pages = Counter(
+            stem for other in names for stem in set(stems(" ".join(self.page(other).words)))
+        )
+        known = [word for word in words if stems(word)]
+        return min(known, key=lambda word: (pages[stems(word)[0]], -words[word], word)), name
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Fifteen things that readers look for, and where the book has them; from files, without a server.
+"""What readers look for, and where the book has them; from files, without a server.
 
 `EXPECTED` says which places come first, as `chapter` or `page#section`.
 """
@@ -7,7 +7,10 @@ import pytest
 from test_pages import BOOK, FOLDER, WITH_A_BOOK
 
 pytestmark = WITH_A_BOOK
-LATE = ("claims", "api", "bibliography", "corrections", "performance", "glossary")
+LATE = (
+    *("claims", "api", "bibliography", "corrections", "performance", "glossary"),
+    *("quiz", "exercises"),
+)
 EXPECTED = [
     ("learning rate warmup", {"04", "08"}, "What warmup is for"),
     ("linear scaling rule", {"08"}, "Linear scaling"),
@@ -24,6 +27,15 @@ EXPECTED = [
     ("temperature", {"19"}, "Temperature"),
     ("Kramers", {"20"}, "Kramers"),
     ("batch normalization", {"12"}, "batch normalisation"),
+    ("shuffle buffer", {"11"}, "A shuffle buffer"),
+    ("ddp", {"14"}, "Data parallel training"),
+    ("stale gradients", {"15"}, "Workers and a server"),
+    ("lars lamb", {"16"}, "What is added at large batch"),
+    ("control variate", {"17"}, "Variance reduction"),
+    ("collocation points", {"18"}, "Physics-informed networks"),
+    ("sgld", {"22"}, "Langevin"),
+    ("genetic drift", {"23"}, "Genetic drift"),
+    ("formula sheet", {"cheat_sheet"}, "Cheat sheet"),
 ]
 
 
