@@ -31,7 +31,7 @@ course: $(READY)  ## make the practices for a class, and a course that nbgrader 
 	@$(BIN)/python tools/course/make.py
 
 grade: $(READY)  ## grade a folder of downloads: make grade DOWNLOADS=folder
-	@$(BIN)/python tools/course/grade.py $(DOWNLOADS)
+	@$(BIN)/python tools/course/grade.py "$(DOWNLOADS)"
 
 normalize: $(READY)  ## execute every notebook and store it without its figures
 	$(BIN)/python tools/normalize.py --execute

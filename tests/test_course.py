@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -133,7 +135,7 @@ def test_nothing_a_submission_does_stops_the_others(course, tmp_path):
     column = rows[0].index(FIRST.stem)
     assert {row[0]: row[column] for row in rows[2:]} == expected
     assert "unreadable" in dict((row[0], row[-1]) for row in rows)["broken"]
-    table = list(csv.reader((course / "nbgrader/marks.csv").read_text().splitlines()))
+    table = list(csv.reader((course / "nbgrader/marks.csv").read_text("utf-8-sig").splitlines()))
     assert [str(v) for v in rows[3]] == table[3]
     feedback = course / "nbgrader/feedback/prints" / FIRST.stem / f"{FIRST.stem}.html"
     assert feedback.stat().st_size < 600_000
@@ -162,6 +164,11 @@ def test_a_grader_that_cannot_run_the_solution_says_so(course, tmp_path):
         ("../../etc/passwd.ipynb", None),
         (f"x/../..-{FIRST.name}", None),
         ("notes.ipynb", None),
+        (f"ada_lovelace_{FIRST.name}", ("ada_lovelace", FIRST.stem)),
+        (f"ada_lovelace/{FIRST.name}", ("ada_lovelace", FIRST.stem)),
+        (f"ada/Copy of {FIRST.name}", ("ada", FIRST.stem)),
+        (f"Jo\u0308rg_{FIRST.name}", ("J\u00f6rg", FIRST.stem)),
+        (f"{FIRST.stem}/{FIRST.name}", None),
     ],
 )  # fmt: skip
 def test_whose_a_download_is(name, owner):
@@ -173,7 +180,35 @@ def test_zip_files_are_opened(course, tmp_path):
     with zipfile.ZipFile(tmp_path / "ada.zip", "w") as file:
         file.writestr(f"deep/{FIRST.name}", json.dumps(solved(course)))
         file.writestr("readme.txt", "hello")
-    assert [name for name, _ in grading.downloads(tmp_path)] == [f"ada/{FIRST.name}"]
+        file.writestr(".ipynb_checkpoints/p1_batches-checkpoint.ipynb", "{}")
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    with zipfile.ZipFile(tmp_path / "Course-1.zip", "w") as file:
+        for student in ("Ada_4711_assignsubmission_file", "Bob_4712_assignsubmission_file"):
+            file.writestr(f"{student}/{FIRST.name}", "{}")
+    found = {
+        name: grading.whose(name, [FIRST.stem]) for _, name, d in grading.downloads(tmp_path) if d
+    }
+    assert found == {
+        f"ada/{FIRST.name}": ("ada", FIRST.stem),
+        f"Course-1/Ada_4711_assignsubmission_file/{FIRST.name}": ("Ada", FIRST.stem),
+        f"Course-1/Bob_4712_assignsubmission_file/{FIRST.name}": ("Bob", FIRST.stem),
+    }
+    assert {name for _, name, d in grading.downloads(tmp_path) if d is None} == {
+        "ada/readme.txt", "bad.zip",
+    }  # fmt: skip
+
+
+def test_of_several_files_the_newest_that_can_be_read_counts(course, tmp_path):
+    put(tmp_path, f"ada_{FIRST.name}", practice_source.load(course / "students" / FIRST.name))
+    put(tmp_path, f"ada_{FIRST.stem} (1).ipynb", solved(course))
+    put(tmp_path, f"ada_{FIRST.stem} (2).ipynb", "{")
+    for age, name in enumerate((f"{FIRST.stem} (2)", f"{FIRST.stem} (1)", FIRST.stem)):
+        os.utime(tmp_path / f"ada_{name}.ipynb", (1e9 - age, 1e9 - age))
+    notes = grading.collect(tmp_path, course / "nbgrader")
+    assert notes == {("ada", FIRST.stem): f"3 files, graded: ada_{FIRST.stem} (1).ipynb"}
+    text = (course / "nbgrader/submitted/ada" / FIRST.stem / FIRST.name).read_text()
+    assert "-(-n // batch_size)" in text
+    shutil.rmtree(course / "nbgrader/submitted/ada")
 
 
 def test_what_is_missing_is_named(tmp_path):

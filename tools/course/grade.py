@@ -2,10 +2,11 @@
 
     python tools/course/grade.py DOWNLOADS [COURSE]     the course is by default _build/course
 
-A download is a notebook. Whose it is follows from its folder (`ada/p1_batches.ipynb`) or from its
-name: what stands before the practice's name, up to the first underscore or all of it
-(`ada_p1_batches.ipynb`, `Ada Lovelace_4711_assignsubmission_file_p1_batches.ipynb`). Zip files are
-opened. The marks are in `marks.csv`, the feedback in `feedback/`, of the course.
+A download is a notebook. Whose it is follows from its folder (`ada/p1_batches.ipynb`) or from what
+stands in its name before that of the practice (`ada_p1_batches.ipynb`); what Moodle and Colab add
+is taken off (`Ada Lovelace_4711_assignsubmission_file_p1_batches.ipynb`, `Copy of ...`). Zip files
+are opened. Of several files of one student the newest that can be read counts. The marks are in
+`marks.csv`, the feedback in `feedback/`, of the course.
 
 What a student has written into the cells of the tasks, and cells of their own, is taken; everything
 else is taken from the release. So it does no harm if a cell was deleted, renamed or moved.
@@ -20,28 +21,59 @@ import json
 import re
 import shutil
 import sys
+import unicodedata
 import zipfile
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 import practice_source
 from make import nbgrader, write
 
 LARGEST = 20 << 20  # bytes of a notebook that is read
+MOODLE = re.compile(r"_\d+_assignsubmission_\w*?_?$")  # what it puts between student and file
+COPY = re.compile(r"^(copy of|kopie von|copia de|copie de)\b", re.I)  # Colab
 SOLUTION = "_solution"  # the student who knows everything: whoever grades is tested first
 
 
 def downloads(folder):
-    """Yield (name, bytes) of each notebook in a folder, and in the zip files in it."""
+    """Yield (time, name, bytes) of each notebook in a folder and in its zip files.
+
+    What is neither yields None instead of bytes, so that nothing is passed over in silence.
+    """
     for path in sorted(Path(folder).rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.suffix == ".ipynb" and path.is_file():
-            yield name, path.read_bytes()[: LARGEST + 1]
-        elif path.suffix == ".zip" and zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as file:
-                for item in file.infolist():
-                    if item.filename.endswith(".ipynb") and not item.is_dir():
-                        inside = f"{name.removesuffix('.zip')}/{PurePosixPath(item.filename).name}"
-                        yield inside, file.open(item).read(LARGEST + 1)
+        if not path.is_file() or is_copy(name):
+            continue
+        if path.suffix.lower() == ".ipynb":
+            yield path.stat().st_mtime, name, path.read_bytes()[: LARGEST + 1]
+        elif path.suffix.lower() == ".zip":
+            yield from inside(path, name)
+        else:
+            yield 0, name, None
+
+
+def inside(path, name):
+    """Yield the same for what is in a zip file: of one student, or of a class in folders."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = [i for i in file.infolist() if not i.is_dir() and not is_copy(i.filename)]
+            notebooks = [i.filename for i in members if i.filename.lower().endswith(".ipynb")]
+            folders = {str(PurePosixPath(notebook).parent) for notebook in notebooks}
+            of_a_class = len(folders) > 1 or any(map(MOODLE.search, folders))
+            for item in members:
+                last = item.filename if of_a_class else PurePosixPath(item.filename).name
+                known = item.filename in notebooks
+                data = file.open(item).read(LARGEST + 1) if known else None
+                when = datetime(*item.date_time).timestamp()
+                yield when, f"{name[:-4]}/{last}", data
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, ValueError):
+        yield 0, name, None
+
+
+def is_copy(name):
+    """Whether a file is what Jupyter or a Mac has put beside it."""
+    hidden = (part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    return any(hidden)
 
 
 def whose(name, known):
@@ -51,15 +83,17 @@ def whose(name, known):
     ('ada', 'p1_batches')
     >>> whose("Ada Lovelace_4711_assignsubmission_file_p1_batches (1).ipynb", ["p1_batches"])
     ('Ada-Lovelace', 'p1_batches')
+    >>> whose("ada_lovelace/Copy of p1_batches.ipynb", ["p1_batches"])
+    ('ada_lovelace', 'p1_batches')
     """
-    path = PurePosixPath(name)
+    path = PurePosixPath(unicodedata.normalize("NFC", name))
     for practice in known:
         before, found, _ = path.stem.partition(practice)
         if found:
-            student = before.strip("_- ").split("_")[0]
-            if not student and path.parent.name:
-                student = path.parent.name.split("_")[0]
-            student = re.sub(r"[^\w.@]+", "-", student).strip("-.")
+            places = [before, *reversed(path.parent.parts)]
+            names = (COPY.sub("", MOODLE.sub("", place)).strip("_- ") for place in places)
+            names = (re.sub(r"[^\w.@]+", "-", n).strip("-._") for n in names)
+            student = next((n for n in names if n and not n.startswith(practice)), "")
             return (student, practice) if student else None
     return None
 
@@ -144,19 +178,27 @@ def read(data):
 def collect(folder, course):
     """Put the downloads where nbgrader expects them; return notes {(student, practice): words}."""
     known = {path.stem: path for path in sorted((course / "source").glob("*/*.ipynb"))}
-    notes, unknown = {}, []
-    for name, data in downloads(folder):
-        owner = whose(name, known)
+    notes, unknown, files = {}, [], {}
+    for when, name, data in downloads(folder):
+        owner = whose(name, known) if data is not None else None
         if owner is None:
             unknown.append(name)
-            continue
+        else:
+            files.setdefault(owner, []).append((when, name, data))
+    for owner, versions in files.items():
         student, practice = owner
         release = practice_source.load(course / "release" / practice / f"{practice}.ipynb")
-        try:
-            notebook = mended(read(data), release)
-            notes[owner] = ""
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            notebook, notes[owner] = release, f"unreadable: {type(error).__name__}: {error}"
+        notebook = None
+        for _, name, data in sorted(versions, reverse=True):  # the newest first
+            try:
+                notebook = mended(read(data), release)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                notes.setdefault(owner, f"unreadable: {type(error).__name__}: {error}")
+                continue
+            notes[owner] = f"{len(versions)} files, graded: {name}" if len(versions) > 1 else ""
+            break
+        if notebook is None:
+            notebook = release
         place = course / "submitted" / student / practice
         shutil.rmtree(place, ignore_errors=True)
         for cell in notebook["cells"]:
@@ -164,7 +206,7 @@ def collect(folder, course):
         notebook |= {"nbformat": 4, "nbformat_minor": 4}
         write(place / f"{practice}.ipynb", notebook)
     for name in unknown:
-        print(f"left out, since its name says no practice and student: {name}")
+        print(f"left out, since it is no notebook of a practice and a student: {name}")
     return notes
 
 
@@ -206,14 +248,14 @@ def marks(course, notes):
         words = [f"{p}: {w}" for (s, p), w in sorted(notes.items()) if s == student and w]
         total = sum(value or 0 for value in got)
         rows.append([student, *("" if v is None else v for v in got), total, "; ".join(words)])
-    with open(course / "marks.csv", "w", newline="", encoding="utf-8") as file:
+    with open(course / "marks.csv", "w", newline="", encoding="utf-8-sig") as file:  # for Excel
         csv.writer(file).writerows(rows)
     return rows
 
 
 def grade(folder, course):
     """Grade all downloads of a folder; return the rows of the table of marks."""
-    folder, course = Path(folder), Path(course).resolve()
+    folder, course = Path(folder).expanduser(), Path(course).resolve()
     if not folder.is_dir():
         sys.exit(f"{folder}: expected the folder of the downloads")
     if not (course / "gradebook.db").exists():
@@ -240,7 +282,7 @@ def grade(folder, course):
 
 def main():
     """Grade what the command line names."""
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or not sys.argv[1]:
         sys.exit("which folder holds the downloads? make grade DOWNLOADS=folder")
     course = Path(sys.argv[2] if len(sys.argv) > 2 else practice_source.ROOT / "_build/course")
     rows = grade(sys.argv[1], course / "nbgrader")

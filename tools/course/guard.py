@@ -81,6 +81,8 @@ class GuardedKernel(AsyncKernelManager):
     def format_kernel_cmd(self, extra_arguments=None):
         """Return the command that starts the kernel, behind the guard."""
         command = super().format_kernel_cmd(extra_arguments)
+        if sys.platform == "win32":  # a program cannot become another one there
+            return command
         folders = [folder for folder in HIDDEN if os.path.isdir(folder)] if ISOLATED else []
         return [sys.executable, os.path.abspath(__file__), *folders, "--", *command]
 

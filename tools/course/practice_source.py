@@ -31,7 +31,7 @@ def load(path):
 
 def task(cell):
     """Return what nbgrader knows of a cell, or an empty dictionary."""
-    return cell.get("metadata", {}).get("nbgrader", {})
+    return cell.get("metadata", {}).get("nbgrader") or {}
 
 
 def source(cell):
