@@ -65,7 +65,7 @@ WRONG = {
     "limit": [
         (LIMIT.format(SINE, "-1", "").replace("f(delay)", "2 / h"), "without delay"),
         (LIMIT.format("np.pi / (2 * tau + 1) / h", "-1", ""), "sine"),
-        (LIMIT.format(SINE, "-1", " + 1"), "the one below"),
+        (LIMIT.format(SINE, "-1", " + 1"), "one less"),
         (LIMIT.format(SINE, "0", ""), "count from 0"),
     ],
     "wait": [
