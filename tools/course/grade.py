@@ -33,6 +33,7 @@ LARGEST = 20 << 20  # bytes of a notebook that is read
 MOODLE = re.compile(r"_\d+_assignsubmission_\w*?_?$")  # what it puts between student and file
 COPY = re.compile(r"^(copy of|kopie von|copia de|copie de)\b", re.I)  # Colab
 SOLUTION = "_solution"  # the student who knows everything: whoever grades is tested first
+OTHERS = f"--CourseDirectory.student_id_exclude={SOLUTION}"
 
 
 def downloads(folder):
@@ -237,6 +238,15 @@ def try_the_solutions(course, practices):
             )
 
 
+def hide(folder, course):
+    """Let no submission see the downloads, unless what it needs to run lies there too."""
+    needed = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), practice_source.ROOT)
+    hidden = (course / "hidden.txt").read_text(encoding="utf-8").splitlines()
+    if str(folder) not in hidden and not any(path.is_relative_to(folder) for path in needed):
+        text = "\n".join([*hidden, str(folder)]) + "\n"
+        (course / "hidden.txt").write_text(text, encoding="utf-8")
+
+
 def marks(course, notes):
     """Write the table of marks; return its rows."""
     most, score = scores(course)
@@ -264,9 +274,10 @@ def grade(folder, course):
     if not notes:
         sys.exit(f"{folder}: no notebook of a practice found")
     practices = sorted({practice for _, practice in notes})
+    hide(folder.resolve(), course)
     try_the_solutions(course, practices)
     for practice in practices:
-        good, said = nbgrader(course, "autograde", practice, "--force")
+        good, said = nbgrader(course, "autograde", practice, "--force", OTHERS)
         if not good:
             for student in (s for s, p in notes if p == practice):
                 if re.search(
@@ -274,7 +285,7 @@ def grade(folder, course):
                 ):
                     notes[student, practice] += "; not graded, see autograde.log"
             (course / "autograde.log").write_text(said, encoding="utf-8")
-        nbgrader(course, "generate_feedback", practice, "--force")
+        nbgrader(course, "generate_feedback", practice, "--force", OTHERS)
         count = sum(p == practice for _, p in notes)
         print(f"{practice:24s} {count} graded", flush=True)
     return marks(course, notes)

@@ -76,8 +76,16 @@ def make(folder):
     course.mkdir(parents=True, exist_ok=True)
     for name in OURS:
         shutil.copy(HERE / name, course / name)
-    hidden = f"{folder}\n{practice_source.PRACTICES}\n"  # what no submission may see
-    (course / "hidden.txt").write_text(hidden, encoding="utf-8")
+    root = practice_source.ROOT  # what no submission may see: the course, the solutions, the tests
+    hidden = [
+        folder,
+        practice_source.PRACTICES,
+        root / "_build/html",
+        root / "tests",
+        root / ".git",
+    ]
+    text = "\n".join(map(str, hidden)) + "\n"
+    (course / "hidden.txt").write_text(text, encoding="utf-8")
     rows = []
     for path in practice_source.practices():
         name, notebook = path.stem, practice_source.load(path)
@@ -103,6 +111,10 @@ def main():
     start = time.perf_counter()
     folder = make(sys.argv[1] if len(sys.argv) > 1 else practice_source.ROOT / "_build/course")
     print(f"The course is in {folder}, made in {time.perf_counter() - start:.0f} s.")
+    if not os.environ.get("BOOK_REPOSITORY"):
+        print(
+            "BOOK_REPOSITORY is not set: students need sgdlib where they work, or a copy of the book."
+        )
     print("Give students/ or practices.zip to the class; grade what comes back by")
     print("    make grade DOWNLOADS=folder")
 
