@@ -112,9 +112,7 @@ def main():
     folder = make(sys.argv[1] if len(sys.argv) > 1 else practice_source.ROOT / "_build/course")
     print(f"The course is in {folder}, made in {time.perf_counter() - start:.0f} s.")
     if not os.environ.get("BOOK_REPOSITORY"):
-        print(
-            "BOOK_REPOSITORY is not set: students need sgdlib where they work, or a copy of the book."
-        )
+        print("BOOK_REPOSITORY is not set: students need sgdlib, or a copy of the book.")
     print("Give students/ or practices.zip to the class; grade what comes back by")
     print("    make grade DOWNLOADS=folder")
 
