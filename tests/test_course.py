@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -209,6 +210,15 @@ def test_of_several_files_the_newest_that_can_be_read_counts(course, tmp_path):
     text = (course / "nbgrader/submitted/ada" / FIRST.stem / FIRST.name).read_text()
     assert "-(-n // batch_size)" in text
     shutil.rmtree(course / "nbgrader/submitted/ada")
+
+
+def test_downloads_are_hidden_but_nothing_that_runs(tmp_path):
+    for folder in (tmp_path / "in", Path.home(), Path("/"), Path(tempfile.gettempdir())):
+        (tmp_path / "hidden.txt").write_text("a\n")
+        for _ in range(2):
+            grading.hide(folder.resolve(), tmp_path)
+        hidden = (tmp_path / "hidden.txt").read_text().splitlines()
+        assert hidden == (["a", str(folder)] if folder == tmp_path / "in" else ["a"])
 
 
 def test_what_is_missing_is_named(tmp_path):
