@@ -21,8 +21,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results.json"
-PROGRAMS = ("loading", "training_loop", "numpy_runs", "replicas", "ensembles", "accumulation")
-PACKAGES = ("numpy", "torch", "scikit-learn", "numba")
+PROGRAMS = (
+    "loading",
+    "training_loop",
+    "numpy_runs",
+    "replicas",
+    "ensembles",
+    "accumulation",
+    "streaming",
+    "parallel",
+)
+PACKAGES = ("numpy", "torch", "scikit-learn", "numba", "datasets")
 
 
 def processor() -> str:

@@ -28,12 +28,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks._measure import Result, quartiles, report
-from sgdlib.deep import processes, train, train_parallel
+from sgdlib.deep import Processes, processes, train, train_parallel
 
 ROOT = Path(__file__).resolve().parent.parent
-COUNTS, REPEATS = (2, 4), 7
+COUNTS, REPEATS = (2, 4), 11
+CORES = os.cpu_count() or 1
 BYTES = [4 * 2**power for power in range(0, 23, 2)]
-BATCHES = (8, 32, 128, 256)  # examples per process
+BATCHES = (32, 128, 512)  # examples per process
+TRAINED, STEPS = (256, 2048), 4  # examples per process where training is compared
 WIDTH = 1024
 
 
@@ -76,22 +78,30 @@ def gradient(engine: nn.Module, b: int, *, quiet: bool) -> None:
         p.grad = None
 
 
-def epoch(run: Callable, batch_size: int) -> None:
-    options = {"batch_size": batch_size, "epochs": 1, "lr": 0.01, "rng": 0}
-    run(network(), cross_entropy, data(4 * batch_size), **options)
+def epoch(run: Callable, model: nn.Module, rows: tuple[torch.Tensor, torch.Tensor]) -> None:
+    size = len(rows[0]) // STEPS
+    run(model, cross_entropy, rows, batch_size=size, epochs=1, lr=0.01, rng=0, progress=False)
 
 
-def measured() -> dict:
+def alone(group: Processes, *arguments) -> None:
+    """Train in the first process, while the others wait."""
+    if group.first:
+        epoch(train, *arguments)
+
+
+def measured(group: Processes) -> dict:
     """Measure as one of the processes."""
     talk = {m: seconds([partial(dist.all_reduce, torch.zeros(m // 4))])[0] for m in BYTES}
-    engine, steps = DistributedDataParallel(network()), {}
+    engine, steps = DistributedDataParallel(network(), gradient_as_bucket_view=True), {}
     for b in BATCHES:
         ways = [partial(gradient, engine, b, quiet=quiet) for quiet in (True, False)]
         steps[b] = dict(zip(("alone", "together"), seconds(ways), strict=True))
-    whole = 256 * dist.get_world_size()
-    runs = seconds([partial(epoch, train_parallel, whole)], 7)[0]
+    runs = {}
+    for b in TRAINED if group.size <= CORES else ():
+        what = network(), data(STEPS * b * group.size)
+        runs[b] = seconds([partial(alone, group, *what), partial(epoch, train_parallel, *what)], 7)
     size = 4 * sum(p.numel() for p in engine.parameters())
-    return {"talk": talk, "steps": steps, "bytes": size, "epoch": runs}
+    return {"talk": talk, "steps": steps, "bytes": size, "epochs": runs}
 
 
 def started(count: int) -> dict:
@@ -116,18 +126,26 @@ def fitted(talk: dict) -> tuple[float, float]:
 
 
 def lines(count: int, found: dict) -> list[Result]:
+    """Compare step and training with the prediction; goals hold where each process has a core."""
     a, per_byte = fitted(found["talk"])
     alpha, W = a / (2 * (count - 1)), 2 * (count - 1) / count / per_byte
     print(f"{count} processes: latency {1e6 * alpha:.0f} us, bandwidth {W / 1e9:.3g} GB/s")
     talk, results = a + per_byte * found["bytes"], []
     for b, times in found["steps"].items():
-        alone = statistics.median(times["alone"])
-        hidden, bare = alone / 3 + max(2 * alone / 3, talk), alone + talk
+        single = statistics.median(times["alone"])
+        hidden, bare = single / 3 + max(2 * single / 3, talk), single + talk
         low, middle, high = quartiles([t / bare for t in times["together"]])
         name = f"step, {b} examples each, K={count}"
         print(f"{name}: all hidden {hidden / bare:.2f}, measured {middle:.2f}, nothing hidden 1")
-        peer = "computing + fitted all-reduce"
-        results.append(Result(name, peer, middle, (low, high), 1.1, "times as long", True, REPEATS))
+        goal, peer = 1.1 if count <= CORES else None, "computing + fitted all-reduce"
+        results.append(
+            Result(name, peer, middle, (low, high), goal, "times as long", True, REPEATS)
+        )
+    for b, (one, together) in found["epochs"].items():
+        low, middle, high = quartiles([t / u for t, u in zip(one, together, strict=True)])
+        name, peer = f"train, {b} examples each, K={count}", "one process, the same batches"
+        goal = 1.7 if (count, int(b)) == (2, TRAINED[-1]) else None
+        results.append(Result(name, peer, middle, (low, high), goal, "times as fast", repeats=7))
     return results
 
 
@@ -136,21 +154,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["--worker"]:
         with processes() as group:
-            found = measured()
+            found = measured(group)
             if group.first:
                 Path(arguments[1]).write_text(json.dumps(found))
         return
-    results = []
-    for count in COUNTS:
-        found = started(count)
-        results += lines(count, found)
-        alone = seconds([partial(epoch, train, 256 * count)], 7)[0]
-        low, middle, high = quartiles(
-            [one / both for one, both in zip(alone, found["epoch"], strict=True)]
-        )
-        name, goal = f"train, 256 examples each, K={count}", 1.7 if count == 2 else None
-        peer = "one process, the same batches"
-        results.append(Result(name, peer, middle, (low, high), goal, "times as fast", repeats=7))
+    results = [line for count in COUNTS for line in lines(count, started(count))]
     report("Data parallel training", results, arguments)
 
 

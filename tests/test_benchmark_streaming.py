@@ -36,15 +36,22 @@ def test_the_map_holds_the_rows_of_the_stream(files):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="no package datasets")
-def test_hugging_face_streams_the_rows_of_the_stream(files, tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(streaming, "consume", lambda loader: seen.extend(loader))
-    streaming.hugging_face(tmp_path, files, 3, 8)()
-    theirs = rows((batch["x"], batch["y"]) for batch in seen)
+def test_hugging_face_streams_the_rows_of_the_stream(files, tmp_path):
+    loader = streaming.hugging_face(tmp_path, files, 8)
+    theirs = rows((batch["x"], batch["y"]) for batch in loader)
     assert theirs == rows(StreamDataset(files, batch_size=8, block=8, mix=2, rng=0))
 
 
 def test_without_the_package_it_is_skipped(files, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert streaming.hugging_face(tmp_path, files, 3, 8) is None
+    assert streaming.hugging_face(tmp_path, files, 8) is None
     assert np.load(files[0][0]).shape == (40, 64)
+
+
+def test_a_peer_runs_on_from_one_timing_to_the_next():
+    seen = []
+    take = streaming.next_part((seen.append(k) for k in range(100)), streaming.ROWS // 3)
+    assert seen == [0]  # its start is not timed
+    take()
+    take()
+    assert seen == [0, 1, 2, 3, 4, 5, 6]
