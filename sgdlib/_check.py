@@ -36,9 +36,10 @@ def integer(name: str, value: Any, low: int = 1, high: int | None = None) -> int
     ...
     ValueError: batch_size=0: expected an int in 1..1503
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}={shown(value)}: {_whole(low, high)}")
-    value = int(value)
+    if type(value) is not int:  # which spares the usual case an abstract class's long question
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name}={shown(value)}: {_whole(low, high)}")
+        value = int(value)
     if value > _LARGEST and high is None:
         high = _LARGEST
     if value < low or (high is not None and value > high):

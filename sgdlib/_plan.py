@@ -164,8 +164,9 @@ class Draws:
     def _permuted(self, end, left):
         n, size, sampling = self.plan.n, self.plan.size, self.plan.sampling
         if self.order is None:
-            shape = (n,) if self.replicas is None else (self.replicas, n)
-            self.order = np.broadcast_to(np.arange(n), shape)
+            self.order = np.arange(n)
+            if self.replicas is not None:
+                self.order = np.broadcast_to(self.order, (self.replicas, n))
             self.epoch_start, self.low = self.epoch_start + self.low, 0
             if sampling == "shuffle_once":
                 self.order = self.rng.permuted(self.order, axis=-1)

@@ -10,8 +10,10 @@ from sgdlib.deep.optim import PlainSGD
 
 def named_device(device: torch.device | str) -> torch.device:
     """Return the device of this name, or raise; it need not be there."""
+    if isinstance(device, torch.device):
+        return device
     wanted = f"device={_check.shown(device)}: expected a device such as 'cpu' or 'cuda'"
-    if not isinstance(device, torch.device | str):
+    if not isinstance(device, str):
         raise TypeError(wanted)
     try:
         return torch.device(device)
