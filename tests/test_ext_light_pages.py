@@ -136,7 +136,8 @@ def test_launch_buttons_appear_with_an_address_and_not_before(built, tmp_path, p
     make(tmp_path, environment, repository=set_there, execute=off)
     after = (tmp_path / "_build/html/a.html").read_text()
     assert "https://mybinder.org/v2/gh/someone/some-book/main?urlpath=lab/tree/a.ipynb" in after
-    assert "https://colab.research.google.com/github/someone/some-book/blob/main/a.ipynb" in after
+    colab = "https://colab.research.google.com/github/someone/some-book/blob"
+    assert f"{colab}/notebooks/a.ipynb" in after  # there the notebooks get sgdlib themselves
     assert 'href="https://github.com/someone/some-book"' in after
     assert [a for a in loaded(after) if "//" in a] == []
     download = (tmp_path / "_build/html/_sources/a.ipynb").read_text()

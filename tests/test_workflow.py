@@ -1,6 +1,9 @@
 """The workflow that publishes asks for what is there: targets, files, variables."""
 
+import os
 import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -35,6 +38,32 @@ def test_only_what_publishes_may_write():
     assert "write" not in test["permissions"].values()
     assert publish["permissions"] == {"pages": "write", "id-token": "write"}
     assert publish["needs"] == "test"
+    notebooks = WORKFLOW["jobs"]["notebooks"]
+    assert notebooks["permissions"] == {"contents": "write"}
+    assert notebooks["needs"] == ["test", "publish"]
+
+
+def test_the_branch_of_the_downloads_is_the_one_that_colab_opens(tmp_path):
+    """Its step is run with a repository on this machine in place of the forge's."""
+    (step,) = [s for s in WORKFLOW["jobs"]["notebooks"]["steps"] if "run" in s]
+    address = '"${GITHUB_SERVER_URL/:\\/\\//://x-access-token:$TOKEN@}/$GITHUB_REPOSITORY"'
+    assert address in step["run"]
+    subprocess.run(["git", "init", "--quiet", "--bare", tmp_path / "forge"], check=True)
+    work = tmp_path / "work"
+    for text in ("first", "second"):  # a branch that is there is replaced
+        (work / "chapters").mkdir(parents=True)
+        (work / "chapters/a.ipynb").write_text(text)
+        command = step["run"].replace(address, str(tmp_path / "forge"))
+        names = {"GITHUB_ACTOR": "someone", "GITHUB_SERVER_URL": "https://forge", "GITHUB_SHA": "1"}
+        subprocess.run(["bash", "-ec", command], cwd=work, env=os.environ | names, check=True)
+        shutil.rmtree(work)
+    show = ["git", "-C", tmp_path / "forge", "show", f"{launch_branch()}:chapters/a.ipynb"]
+    assert subprocess.run(show, capture_output=True, text=True, check=True).stdout == "second"
+
+
+def launch_branch():
+    text = (ROOT / "_ext/launch_buttons.py").read_text(encoding="utf-8")
+    return re.search(r'^DOWNLOADS = "(\w+)"', text, re.M)[1]
 
 
 def test_it_names_no_one():
