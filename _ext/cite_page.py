@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-CHAPTER = re.compile(r"(?:.*/)?(\d+)_\w+")  # the name of a chapter begins with its number
+# The name of a chapter begins with its number: 04_name; 04b_name is its second page.
+CHAPTER = re.compile(r"(?:.*/)?0*(\d+[a-z]?)_\w+")
 FOLD = '<details class="cite-page"><summary>Cite this page</summary>{}</details>'
 
 
@@ -61,7 +62,7 @@ def cite(app, pagename, templatename, context, doctree):
         return
     cited = citation(str(Path(app.srcdir, "CITATION.cff")))
     title = app.env.titles[pagename].astext()
-    text = entry(cited, str(int(found[1])), title, context.get("pageurl") or "")
+    text = entry(cited, found[1], title, context.get("pageurl") or "")
     code = app.builder.highlighter.highlight_block(text, "bibtex")
     block = f'<div class="highlight-bibtex notranslate">{code}</div>'
     context["body"] += FOLD.format(block)

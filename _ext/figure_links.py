@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 FIGURE = re.compile(r"<figure\b[^>]*?\bclass=\"own[^>]*>.*?</figure>", re.S)
 NAME = re.compile(r"<figure\b[^>]*\bid=\"([^\"]+)\"")
 CAPTION = re.compile(r"<figcaption>(.*?)</figcaption>", re.S)
-CHAPTER = re.compile(r"(?:^|/)0*(\d+)_[^/]*$")
+# The name of a chapter begins with its number: 04_name; 04b_name is its second page.
+CHAPTER = re.compile(r"(?:^|/)0*(\d+[a-z]?)_[^/]*$")
 
 
 def read(app, doctree):

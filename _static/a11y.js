@@ -7,6 +7,10 @@ document.addEventListener("DOMContentLoaded", () => {
     e.parentElement.setAttribute("role", "navigation");
     e.parentElement.setAttribute("aria-label", "Home");
   }
+  // what opens the pages below a page has no text
+  for (const e of all(".bd-links summary")) {
+    e.setAttribute("aria-label", `More of ${e.closest("li").querySelector("a").textContent.trim()}`);
+  }
   for (const e of all(".citation-list, .citation-list .citation")) e.removeAttribute("role");
   // an empty corner of a table is no header; a header that is one formula has a name as well
   for (const e of all("th")) {

@@ -7,6 +7,7 @@ or with a count or an integral where the library has no such function.
 
 import math
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import nbformat
@@ -36,8 +37,9 @@ RELATION = re.compile(r"=|\\approx|\\le(?!ft)|\\ge|<")
 
 def chapters():
     """Return the text of every chapter, by its number."""
-    paths = ROOT.glob("chapters/*/[0-9][0-9]_*.ipynb")
-    books = {int(path.stem[:2]): nbformat.read(path, 4).cells for path in paths}
+    books = defaultdict(list)  # the second page of a chapter belongs to it
+    for path in sorted(ROOT.glob("chapters/*/[0-9][0-9]*_*.ipynb")):
+        books[int(path.stem[:2])] += nbformat.read(path, 4).cells
     return {
         number: "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
         for number, cells in books.items()

@@ -30,7 +30,10 @@ def test_a_chapter_says_how_it_is_cited(tmp_path, site):
     (tmp_path / "CITATION.cff").symlink_to(ROOT / "CITATION.cff")
     book = SmallBook(tmp_path, "cite_page", html_baseurl=site)
     book.write(**{"04_rate": "# The *learning* rate\n\nText.\n", "notation": "# Notation\n"})
+    book.write(**{"04b_more": "# More\n\nText.\n"})
     assert book.passes()
+    key, cited = entry(book.page("04b_more"))
+    assert (key, cited.fields["chapter"]) == ("minibatchsgd2026chapter4b", "4b")
     key, cited = entry(book.page("04_rate"))
     assert key == "minibatchsgd2026chapter4"
     assert cited.type == "incollection"

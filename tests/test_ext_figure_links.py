@@ -28,6 +28,13 @@ def test_figures_of_a_chapter_are_numbered_in_order_and_link_to_themselves(book)
     assert '<a href="#fig-c">Figure 4.3</a>' in page
 
 
+def test_the_second_page_of_a_chapter_has_numbers_of_its_own(book):
+    book.write(**{"04b_more": [markdown("# More"), code("show(1)", figure("fig-a", "The bowl."))]})
+    assert book.passes()
+    assert '<a href="#fig-a">Figure 4b.1</a>' in book.page("04b_more")
+    assert '<h1><span class="chapter-number">4b</span>More' in book.page("04b_more")
+
+
 def test_a_page_that_is_no_chapter_has_no_numbers(book):
     book.write(start=[markdown("# Start"), code("show(1)", figure("fig-a", "The bowl."))])
     assert book.passes()

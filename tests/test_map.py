@@ -1,4 +1,8 @@
-"""The map on the first page says what each chapter says of itself: which chapters it builds on."""
+"""The map on the first page says what each chapter says of itself: which chapters it builds on.
+
+A chapter may have a second page, `04b_name.ipynb`: it stands below the first in the table and in
+the sidebar. A link to either page is one to the chapter.
+"""
 
 import ast
 import json
@@ -6,12 +10,18 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 INDEX = (ROOT / "index.md").read_text()
 ROW = re.compile(r"^\| (\d+) \{doc\}`[^<`]*<(chapters/\w+/\w+)>` \|[^|]*\|([^|]*)\|$", re.M)
 TABLE = {
     int(n): (page, {int(k) for k in re.findall(r"\d+", on)}) for n, page, on in ROW.findall(INDEX)
+}
+SECOND = re.compile(r"^\| (\d+)b \{doc\}`([^<`]*) <(chapters/\w+/\w+)>` \|[^|]*\|([^|]*)\|$", re.M)
+SECOND_PAGES = {
+    int(n): (title, page, {int(k) for k in re.findall(r"\d+", on)})
+    for n, title, page, on in SECOND.findall(INDEX)
 }
 FIGURE = ast.literal_eval(re.search(r"^needs = (\{.*\})$", INDEX, re.M)[1])
 
@@ -21,7 +31,7 @@ def said_by_chapter(page):
     cells = json.loads((ROOT / f"{page}.ipynb").read_text())["cells"]
     text = "\n\n".join("".join(cell["source"]) for cell in cells[:6])
     prerequisites = text.partition("**Prerequisites**")[2].partition("\n\n")[0]
-    return {int(number) for number in re.findall(r"<(?:\.\./\w+/)?(\d\d)_\w+>", prerequisites)}
+    return {int(number) for number in re.findall(r"<(?:\.\./\w+/)?(\d\d)b?_\w+>", prerequisites)}
 
 
 def closure(needs):
@@ -36,6 +46,33 @@ def closure(needs):
 def test_every_chapter_is_in_the_table():
     chapters = {path.stem for path in ROOT.glob("chapters/*/[0-9][0-9]_*.ipynb")}
     assert {page.rpartition("/")[2] for page, _ in TABLE.values()} == chapters
+
+
+def test_every_second_page_is_in_the_table_below_its_chapter():
+    pages = {path.stem for path in ROOT.glob("chapters/*/[0-9][0-9]b_*.ipynb")}
+    assert {page.rpartition("/")[2] for _, page, _ in SECOND_PAGES.values()} == pages
+    rows = re.findall(r"^\| (\d+b?) \{doc\}", INDEX, re.M)
+    for number, (title, page, builds_on) in SECOND_PAGES.items():
+        assert page.rpartition("/")[2].startswith(f"{number:02}b_")
+        assert rows[rows.index(f"{number}b") - 1] == str(number)
+        assert builds_on == said_by_chapter(page)
+        assert number in builds_on
+        first = json.loads((ROOT / f"{page}.ipynb").read_text())["cells"][0]["source"]
+        assert "".join(first).startswith(f"# {title}\n")
+
+
+def test_the_sidebar_has_second_pages_below_their_chapters():
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
+    below = {
+        chapter["file"]: [(page["file"], page["title"]) for page in chapter["sections"]]
+        for part in parts
+        for chapter in part["chapters"]
+        if "sections" in chapter
+    }
+    assert below == {
+        TABLE[number][0]: [(page, f"{number}b · {title}")]
+        for number, (title, page, _) in SECOND_PAGES.items()
+    }
 
 
 @pytest.mark.parametrize("number", TABLE)

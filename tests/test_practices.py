@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,11 @@ def test_the_solution_has_all_points_and_the_stub_none(path):
 
 
 def test_hints_lead_to_sections_that_exist():
-    headings = {}
-    for path in ROOT.glob("chapters/*/[0-9][0-9]_*.ipynb"):
+    headings = defaultdict(list)
+    for path in ROOT.glob("chapters/*/[0-9][0-9]*_*.ipynb"):
         cells = practice_source.load(path)["cells"]
         text = "\n".join(practice_source.source(c) for c in cells if c["cell_type"] == "markdown")
-        headings[int(path.stem[:2])] = re.findall(r"^##+ (.+)$", text, re.M)
+        headings[int(path.stem[:2])] += re.findall(r"^##+ (.+)$", text, re.M)
     for path in PATHS:
         text = "\n".join(practice_source.source(c) for c in practice_source.load(path)["cells"])
         places = re.findall(r'see="chapter (\d+), ([^"]+)"', text)

@@ -54,16 +54,17 @@ FONTS = "() => Promise.all([...document.fonts].map((font) => font.load()))"
 def contents(toc):
     """Yield the entries of a table of contents: (depth, title or None, page or None).
 
-    >>> parts = [{"caption": "One", "chapters": [{"file": "a", "title": "A"}, {"file": "b"}]}]
-    >>> list(contents({"root": "index", "parts": parts}))
-    [(0, None, 'index'), (0, 'One', None), (1, 'A', 'a'), (1, None, 'b')]
+    >>> chapters = [{"file": "a", "title": "A", "sections": [{"file": "c"}]}, {"file": "b"}]
+    >>> list(contents({"root": "index", "parts": [{"caption": "One", "chapters": chapters}]}))
+    [(0, None, 'index'), (0, 'One', None), (1, 'A', 'a'), (1, None, 'c'), (1, None, 'b')]
     """
     yield 0, None, toc["root"]
     for part in toc.get("parts", [toc]):
         if caption := part.get("caption"):
             yield 0, caption, None
         for chapter in part.get("chapters", []):
-            yield int(bool(caption)), chapter.get("title"), chapter["file"]
+            for page in (chapter, *chapter.get("sections", [])):
+                yield int(bool(caption)), page.get("title"), page["file"]
 
 
 class Printed:

@@ -49,7 +49,12 @@ PAGES = {
 }
 TOC = {
     "root": "index",
-    "parts": [{"caption": "All", "chapters": [{"file": "a", "title": "1 · One"}, {"file": "b/c"}]}],
+    "parts": [
+        {
+            "caption": "All",
+            "chapters": [{"file": "a", "title": "1 · One", "sections": [{"file": "b/c"}]}],
+        }
+    ],
 }
 SETTINGS = {"title": "A Book", "author": "Someone"}
 

@@ -6,6 +6,7 @@ from test_pages import BOOK, FOLDER, WITH_A_BOOK
 
 pytestmark = WITH_A_BOOK
 CHAPTER = FOLDER / "chapters/principles/04_learning_rate.html"
+SCHEDULES = FOLDER / "chapters/principles/04b_schedules.html"
 PHYSICS = FOLDER / "chapters/physics/19_temperature.html"
 LEDGER = FOLDER / "chapters/back/claims.html"
 CODE = 'details.fold[data-fold="code"]:not(.toggle-hidden *)'  # not in folded solutions
@@ -99,7 +100,7 @@ def test_what_is_hidden_is_not_painted_before_the_script_runs(open_page):
 
 
 def test_the_contents_mark_what_is_read_down_and_up(open_page):
-    page = open_page(CHAPTER)
+    page = open_page(SCHEDULES)
     marked = page.locator("#page-contents [aria-current]")
     heading = 'document.querySelector("#schedules > h2").getBoundingClientRect().top'
     page.evaluate(f"scrollBy(0, {heading} - 100)")
