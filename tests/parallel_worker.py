@@ -151,14 +151,15 @@ def state_of(model, optimizer):
 
 
 class Stop(Exception):
-    """What a hook of the caller's raises."""
+    """What a loss of the caller's raises."""
 
 
-def failed(kind, out=None, **options):
+def failed(kind, out, **options):
     """Train until it fails in the second epoch, with all that a caller may have set up before.
 
     Returns the model, its state, what was found changed, and the error, which keeps the frames of
-    the failed run alive. `kind` is "diverges", "hook" or "never": then it ends after one epoch.
+    the failed run alive. `kind` is "diverges", "loss" (which raises, between the forward and the
+    backward pass), or "never": then it ends after one epoch.
     """
     model = network(nn.BatchNorm1d, dropout=0.5)
     model[2].eval()  # set aside on purpose
@@ -169,9 +170,16 @@ def failed(kind, out=None, **options):
     torch.manual_seed(11)
     numbers, modes = torch.get_rng_state(), [m.training for m in model.modules()]
 
+    armed = []
+
     def hook(moment):
-        if kind == "hook" and moment.step == 12 and moment.history is None:
-            raise Stop(f"at step {moment.step}")
+        if kind == "loss" and moment.step == 12:
+            armed.append(moment.step)
+
+    def fourth_power(outputs, labels):
+        if armed:
+            raise Stop(f"after step {armed[0]}")
+        return (outputs**4).sum(1)
 
     def rate(progress):
         return 1e100 if kind == "diverges" and progress > 1.5 else 0.05
@@ -180,7 +188,7 @@ def failed(kind, out=None, **options):
     try:
         train_parallel(
             model,
-            lambda outputs, labels: (outputs**4).sum(1),
+            fourth_power,
             data(),
             batch_size=12,
             last="drop",
@@ -190,7 +198,7 @@ def failed(kind, out=None, **options):
             rng=1,
             hook=hook,
             checkpoint=out,
-            checkpoint_every=2 if out else None,
+            checkpoint_every=2,
             **options,
         )
     except Exception as caught_:
@@ -281,20 +289,17 @@ def main(out):
 
         found["diverged"] = group.gather(caught(diverges))
         found["left"] = {
-            (kind, every, saved): group.gather(
+            (kind, every): group.gather(
                 left_behind(
-                    kind,
-                    out / f"{kind} {every} {group.size}" if saved else None,
-                    group,
-                    average_every=every,
+                    kind, out / f"{kind} {every} {group.size}", group, average_every=every
                 )
             )
-            for kind in ("never", "diverges", "hook")
+            for kind in ("never", "diverges", "loss")
             for every in (None, 2)
-            for saved in (False, True)
         }
-        model = nn.parallel.DistributedDataParallel(network(nn.BatchNorm1d, dropout=0.5))
-        found["talks"] = group.gather(own_gradient_differs(model.module, group))
+        engine = nn.parallel.DistributedDataParallel(network(nn.BatchNorm1d, dropout=0.5))
+        engine(X[:12])  # and no backward pass, as where a loss raises
+        found["talks"] = group.gather(own_gradient_differs(engine.module, group))
         if group.first:
             torch.save(found, out / f"{group.size}.pt")
         dist.barrier()
