@@ -368,7 +368,7 @@ def test_a_run_whose_workers_are_killed_ends_as_if_nothing_had_happened(tmp_path
 
 
 def test_a_silent_process_is_waited_for_so_long(tmp_path):
-    """Rank 1 sleeps in its hook; rank 0 sees an error that says so, and nothing of it is changed."""
+    """Rank 1 sleeps in its hook: rank 0 sees an error that says so, and leaves no traces."""
     command = torchrun(HERE / "parallel_silent.py", tmp_path, 8, count=2)
     start = time.monotonic()
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
