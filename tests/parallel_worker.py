@@ -290,9 +290,7 @@ def main(out):
         found["diverged"] = group.gather(caught(diverges))
         found["left"] = {
             (kind, every): group.gather(
-                left_behind(
-                    kind, out / f"{kind} {every} {group.size}", group, average_every=every
-                )
+                left_behind(kind, out / f"{kind} {every} {group.size}", group, average_every=every)
             )
             for kind in ("never", "diverges", "loss")
             for every in (None, 2)
