@@ -139,6 +139,104 @@ def torch_as_it_is(group):
     return plain, {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
+def state_of(model, optimizer):
+    """Return weights, buffers and the optimizer's averages, by name."""
+    moving = {
+        f"{i} {name}": tensor
+        for i, p in enumerate(model.parameters())
+        for name, tensor in optimizer.state.get(p, {}).items()
+    }
+    both = (model.state_dict() | moving).items()
+    return {name: t.detach().clone() for name, t in both if t is not None}
+
+
+class Stop(Exception):
+    """What a loss of the caller's raises."""
+
+
+def failed(kind, out, **options):
+    """Train until it fails in the second epoch, with all that a caller may have set up before.
+
+    Returns the model, its state, what was found changed, and the error, which keeps the frames of
+    the failed run alive. `kind` is "diverges", "loss" (which raises, between the forward and the
+    backward pass), or "never": then it ends after one epoch.
+    """
+    model = network(nn.BatchNorm1d, dropout=0.5)
+    model[2].eval()  # set aside on purpose
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    marks = [torch.full_like(p, 7.0) for p in model.parameters()]
+    for p, mark in zip(model.parameters(), marks, strict=True):
+        p.grad = mark
+    torch.manual_seed(11)
+    numbers, modes = torch.get_rng_state(), [m.training for m in model.modules()]
+
+    armed = []
+
+    def hook(moment):
+        if kind == "loss" and moment.step == 12:
+            armed.append(moment.step)
+
+    def fourth_power(outputs, labels):
+        if armed:
+            raise Stop(f"after step {armed[0]}")
+        return (outputs**4).sum(1)
+
+    def rate(progress):
+        return 1e100 if kind == "diverges" and progress > 1.5 else 0.05
+
+    error = None
+    try:
+        train_parallel(
+            model,
+            fourth_power,
+            data(),
+            batch_size=12,
+            last="drop",
+            epochs=1 if kind == "never" else 2,
+            lr=rate,
+            optimizer=optimizer,
+            rng=1,
+            hook=hook,
+            checkpoint=out,
+            checkpoint_every=2,
+            **options,
+        )
+    except Exception as caught_:
+        error = caught_
+    changed = {
+        "gradients": any(
+            p.grad is not m or (m != 7).any()
+            for p, m in zip(model.parameters(), marks, strict=True)
+        ),
+        "modes": [m.training for m in model.modules()] != modes,
+        "random numbers": not torch.equal(torch.get_rng_state(), numbers),
+    }
+    return model, state_of(model, optimizer), changed, error
+
+
+def own_gradient_differs(model, group):
+    """Tell whether the model's gradient is another than that of an unused copy: another talks."""
+    X, y = (t[5 * group.rank : 5 * group.rank + 5] for t in data())
+    fresh = network(nn.BatchNorm1d, dropout=0.5)
+    fresh.load_state_dict(model.state_dict())
+    gradients = []
+    for each in (model, fresh):
+        each.eval()
+        each.zero_grad()
+        cross_entropy(each(X), y).sum().backward()
+        gradients.append([p.grad for p in each.parameters()])
+    return not all(map(torch.equal, *gradients))
+
+
+def left_behind(kind, out, group, **options):
+    """Return what a failed run has changed, its state, and whether the processes can still talk."""
+    model, state, changed, error = failed(kind, out, **options)
+    changed["the model talks"] = own_gradient_differs(model, group)
+    total = group.add_up(torch.tensor(1.0 + group.rank)).item()
+    changed["group"] = total != group.size * (group.size + 1) / 2
+    return {"state": state, "changed": changed, "error": f"{type(error).__name__}: {error}"}
+
+
 def main(out):
     with processes(timeout=60) as group:
         found = {name: trained(train_parallel, **options) for name, options in EQUAL.items()}
@@ -190,9 +288,20 @@ def main(out):
             )
 
         found["diverged"] = group.gather(caught(diverges))
+        found["left"] = {
+            (kind, every): group.gather(
+                left_behind(kind, out / f"{kind} {every} {group.size}", group, average_every=every)
+            )
+            for kind in ("never", "diverges", "loss")
+            for every in (None, 2)
+        }
+        engine = nn.parallel.DistributedDataParallel(network(nn.BatchNorm1d, dropout=0.5))
+        engine(X[:12])  # and no backward pass, as where a loss raises
+        found["talks"] = group.gather(own_gradient_differs(engine.module, group))
         if group.first:
             torch.save(found, out / f"{group.size}.pt")
         dist.barrier()
+    assert not dist.is_initialized()
 
 
 def trained_on(X, y, batch_size=10):

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -227,6 +228,33 @@ def test_divergence_is_noticed_by_all_at_the_same_step(found, count):
     assert sentences[0].startswith("DivergenceError: the loss stopped being finite at step")
 
 
+@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("every", [None, 2])
+@pytest.mark.parametrize("kind", ["diverges", "loss"])
+def test_a_failed_run_leaves_things_as_they_were(found, count, kind, every):
+    """Modes, gradients, random numbers, the talking; and after divergence the state of epoch 1."""
+    sentence = {
+        "diverges": "DivergenceError: the loss stopped being finite at step",
+        "loss": "Stop: after step 12",
+    }
+    ended = found[count]["left"]["never", every]
+    for each, after_one in zip(found[count]["left"][kind, every], ended, strict=True):
+        assert each["error"].startswith(sentence[kind])
+        assert [name for name, was in each["changed"].items() if was] == []
+        assert not any(after_one["changed"].values())
+        undone = same_tensors(after_one["state"], each["state"])
+        assert undone == (kind == "diverges")  # steps before a caller's error are kept
+
+
+def same_tensors(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_the_same_check_notices_a_model_that_still_talks(found, count):
+    assert found[count]["talks"] == [True] * count
+
+
 def test_one_process_is_an_ordinary_run():
     with processes() as group:
         assert (group.rank, group.size, group.first) == (0, 1, True)
@@ -337,3 +365,19 @@ def test_a_run_whose_workers_are_killed_ends_as_if_nothing_had_happened(tmp_path
         assert torch.equal(weight, found[killed]["weights"][name])
     for name, column in found[quiet].items():
         assert torch.equal(column, found[killed][name])
+
+
+def test_a_silent_process_is_waited_for_so_long(tmp_path):
+    """Rank 1 sleeps in its hook: rank 0 sees an error that says so, and leaves no traces."""
+    command = torchrun(HERE / "parallel_silent.py", tmp_path, 8, count=2)
+    start = time.monotonic()
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert time.monotonic() - start < 500  # the sleeper would have slept for 600 s
+    assert "ConnectionError: rank 0 of 2: another process died or was silent for 8 s (" in (
+        done.stderr
+    )
+    seen = torch.load(tmp_path / "seen.pt", weights_only=True)
+    assert seen["waited"] > 7.5  # it did not give up earlier
+    assert seen["steps"] == 3  # the record so far is the error's
+    assert [name for name, was in seen["changed"].items() if was] == []

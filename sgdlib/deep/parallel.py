@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sgdlib import _check
 from sgdlib.deep import evaluation
+from sgdlib.deep._as_found import gradients_as_found
 from sgdlib.deep._losses import Loss
 from sgdlib.deep._models import check_model, trained_parameters
 from sgdlib.deep._processes import Processes, current, processes
@@ -153,19 +154,22 @@ def train_parallel(
         seen=hook is not None,
         **arguments,
     )
-    history = train_with(
-        step,
-        loader,
-        epochs=epochs,
-        lr=lr,
-        checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every,
-        hook=step.averaging(hook) if every else hook,
-        progress=progress if group.first else False,
-        rng=rng,
-        **options,
-    )
-    step.average()
+    try:
+        history = train_with(
+            step,
+            loader,
+            epochs=epochs,
+            lr=lr,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            hook=step.averaging(hook) if every else hook,
+            progress=progress if group.first else False,
+            rng=rng,
+            **options,
+        )
+        step.average()
+    finally:
+        step.leave()
     return history
 
 
@@ -187,9 +191,10 @@ class ParallelStep(Step):
         if group.size > 1:
             if average_every is None:
                 ids = [group.device.index] if group.device.type == "cuda" else None
-                self._engine = DistributedDataParallel(
-                    model, device_ids=ids, gradient_as_bucket_view=True
-                )
+                with gradients_as_found(model.parameters()):  # it would take them for its own
+                    self._engine = DistributedDataParallel(
+                        model, device_ids=ids, gradient_as_bucket_view=True
+                    )
                 self._engine.register_comm_hook(None, _add_up)
             else:
                 with torch.no_grad():
@@ -218,6 +223,14 @@ class ParallelStep(Step):
             everyone = self.group.add_up(torch.cat(unsettled))
             for losses, full in zip(unsettled, everyone.split(sizes), strict=True):
                 losses.copy_(full)
+
+    def leave(self):
+        """Take the engine's hooks off the parameters, on which the model would go on adding up.
+
+        The engine does so when it is collected; an error that somebody keeps would keep it alive.
+        """
+        if self._engine is not self.model:
+            self._engine._remove_autograd_hooks()
 
     def seed(self, seed):
         """Return the seed of this process's dropout, another in each."""
