@@ -22,7 +22,7 @@ def cells(title, repository, branch):
         source = f"sgdlib[deep,book] @ git+{repository}@{branch}"
     else:
         where = ", from a copy of the book: write down where it is"
-        before = 'BOOK = "."  # the folder of the book, with pyproject.toml in it\n'
+        before = 'BOOK = "."  # the book (with pyproject.toml), or its sgdlib-....whl\n'
         source = "{BOOK}[deep,book]"
     text = TEXT.format(title=title, where=where)
     code = CODE.format(before=before, source=source)

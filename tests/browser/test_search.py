@@ -26,7 +26,7 @@ EXPECTED = [
     ("critical batch size", {"07"}, "batch size"),
     ("temperature", {"19"}, "Temperature"),
     ("Kramers", {"20"}, "Kramers"),
-    ("batch normalization", {"12"}, "batch normalisation"),
+    ("batch normalization", {"12"}, "batch normalization"),
     ("shuffle buffer", {"11"}, "A shuffle buffer"),
     ("ddp", {"14"}, "Data parallel training"),
     ("stale gradients", {"15"}, "Workers and a server"),
