@@ -15,7 +15,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[1] / "_ext"))
 from run_numbers import ROLE, shown
 
-# redrawn by every run, so not stored in the normalised notebooks
+# redrawn by every run, so not stored in the normalized notebooks
 DRAWN = ("text/html", "text/latex", "image/svg+xml", "application/javascript")
 # numbers for the prose
 QUOTED = "application/papermill.record/text/plain"

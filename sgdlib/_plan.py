@@ -42,7 +42,7 @@ class Block(NamedTuple):
 def uniform_weights(count: int, weight: float) -> np.ndarray:
     """Return a read-only array of `count` equal weights that takes the memory of one.
 
-    Its stride is zero, by which `common_weight` recognises it: uniform weights are multiplied in
+    Its stride is zero, by which `common_weight` recognizes it: uniform weights are multiplied in
     once, not one by one.
     """
     return np.broadcast_to(np.float64(weight), (count,))

@@ -5,7 +5,7 @@ A batch is a pair `(indices, weights)` and its gradient is the weighted sum
     g = sum_i weights[i] * grad l_i(theta),        i in indices,
 
 nothing more. A plain batch of B examples has weights 1/B; padding has weight 0. Nothing is
-normalised afterwards, so sums of batches (accumulation, data parallelism) are sums of gradients,
+normalized afterwards, so sums of batches (accumulation, data parallelism) are sums of gradients,
 and whether g is unbiased is a statement about the weights alone.
 """
 

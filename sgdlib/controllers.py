@@ -60,7 +60,7 @@ class ReduceOnPlateau:
 
     Notes
     -----
-    Used in the chapter *The learning rate*. `torch.optim.lr_scheduler.ReduceLROnPlateau` with
+    Used in the chapter *Schedules and the range test*. `torch.optim.lr_scheduler.ReduceLROnPlateau` with
     ``threshold_mode="abs"`` and ``threshold=tolerance`` makes the same decisions.
 
     Examples

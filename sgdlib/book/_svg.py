@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 from sgdlib.book._formulas import set_formulas
 
 PAPER = "#fefdfc"
-"""What is drawn in this colour takes the colour of the page behind the figure."""
+"""What is drawn in this color takes the color of the page behind the figure."""
 
-_COLOURS = {
+_COLORS = {
     "#000000": "currentColor",
     PAPER: "var(--pst-color-background,var(--jp-layout-color0,Canvas))",
 }
@@ -131,7 +131,7 @@ def _in_words(label: str) -> str:
 
 
 def _compact(element: ET.Element) -> None:
-    """Round, shorten and recolour what is below `element`; drop what draws nothing."""
+    """Round, shorten and recolor what is below `element`; drop what draws nothing."""
     children = []
     for child in element:
         if child.tag in ("metadata", "style"):
@@ -154,7 +154,7 @@ def _compact(element: ET.Element) -> None:
 
 
 def _gathered(children: list[ET.Element]) -> list[ET.Element]:
-    """Merge neighbouring groups with equal attributes; say the style of equal markers once."""
+    """Merge neighboring groups with equal attributes; say the style of equal markers once."""
     out: list[ET.Element] = []
     for child in children:
         if out and child.tag == out[-1].tag == "g" and child.attrib == out[-1].attrib:
@@ -172,7 +172,7 @@ def _gathered(children: list[ET.Element]) -> list[ET.Element]:
 
 
 def _shorten(element: ET.Element) -> None:
-    """Write the attributes of one element with few digits and in page colours."""
+    """Write the attributes of one element with few digits and in page colors."""
     for name in ("x", "y", "width", "height", "d", "transform"):
         if name in element.attrib:
             digits = 4 if name == "transform" else 2 if element.get("id") else 1
@@ -209,7 +209,7 @@ def _short_path(d: str) -> str:
 
 
 def _short_style(style: str) -> str:
-    """Drop the defaults from a style and put the page's colours in."""
+    """Drop the defaults from a style and put the page's colors in."""
     kept = []
     for item in filter(None, map(str.strip, style.split(";"))):
         name, value = (part.strip() for part in item.split(":", 1))
@@ -217,7 +217,7 @@ def _short_style(style: str) -> str:
             if "Mono" not in value.split(",")[0]:
                 continue
             value = "monospace"
-        kept.append(f"{name}:{_COLOURS.get(value, value)}")
+        kept.append(f"{name}:{_COLORS.get(value, value)}")
     return ";".join(kept)
 
 

@@ -1,8 +1,8 @@
 """Figures for a page, for Jupyter and for print: one look, inline SVG, alt text always.
 
-Ink is the page's own colour, the background is transparent, so a figure is legible in light and in
-dark. The six line colours have a contrast of at least 3:1 on white and on the dark page, and stay
-apart for readers who do not see all colours; the dashes in the cycle tell lines apart where colour
+Ink is the page's own color, the background is transparent, so a figure is legible in light and in
+dark. The six line colors have a contrast of at least 3:1 on white and on the dark page, and stay
+apart for readers who do not see all colors; the dashes in the cycle tell lines apart where color
 cannot.
 """
 
@@ -22,10 +22,10 @@ from sgdlib import _check
 from sgdlib.book._svg import PAPER, inline_svg
 
 COLORS = ("#2e8aee", "#da6b07", "#4f804f", "#bb379d", "#8739ff", "#c27995")
-"""Six line colours: what `C0` to `C5` mean after `begin()`."""
+"""Six line colors: what `C0` to `C5` mean after `begin()`."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
-"""One marker for each colour, for points: `ax.plot(x, y, "o")` has no dashes to tell it by."""
+"""One marker for each color, for points: `ax.plot(x, y, "o")` has no dashes to tell it by."""
 
 DASHES = (
     "-",
@@ -35,7 +35,7 @@ DASHES = (
     (0, (3, 1)),
     (0, (8, 2, 2, 2)),
 )
-"""One dash pattern for each colour."""
+"""One dash pattern for each color."""
 
 _RAMP = ("#da6b07", "#d0504f", "#bb379d", "#8739ff", "#5a62f7", "#2e8aee")
 _GREY = "#808080"
@@ -79,12 +79,12 @@ def begin() -> None:
 
 
 def ramp(count: int) -> list[str]:
-    """Return `count` colours for batch sizes, from the smallest (hot) to the full batch (cold).
+    """Return `count` colors for batch sizes, from the smallest (hot) to the full batch (cold).
 
     Parameters
     ----------
     count
-        How many colours, at least 1; one alone is that of the smallest batch.
+        How many colors, at least 1; one alone is that of the smallest batch.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def ramp(count: int) -> list[str]:
 
     Notes
     -----
-    The colours keep the contrast of `COLORS` in light and in dark. Used wherever curves differ by
+    The colors keep the contrast of `COLORS` in light and in dark. Used wherever curves differ by
     their batch size.
 
     Examples

@@ -1,7 +1,7 @@
 """The whole plan of a run, gone through before its first step.
 
 Nothing should fail after hours that could be known at once: a rate that is not a number in epoch 7,
-a batch that outgrows the data, a last batch of one example before a batch normalisation.
+a batch that outgrows the data, a last batch of one example before a batch normalization.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check_smallest(
 ) -> None:
     """Pass as many examples as the smallest piece of a batch has through the model, in training.
 
-    Batch normalisation, for one, cannot be trained on a single example. The model and the random
+    Batch normalization, for one, cannot be trained on a single example. The model and the random
     numbers are as before afterwards.
 
     Raises

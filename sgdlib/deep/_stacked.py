@@ -29,7 +29,7 @@ class Ensemble:
     Parameters
     ----------
     models
-        Modules of the same architecture, without buffers (batch normalisation keeps some).
+        Modules of the same architecture, without buffers (batch normalization keeps some).
     device
         Where to put the parameters; None: a GPU if there is one.
 
@@ -115,7 +115,7 @@ def _check_models(models):
         raise ValueError("models: expected different objects, got one of them twice")
     buffer = next((name for name, _ in models[0].named_buffers()), None)
     if buffer is not None:
-        raise ValueError(f"models: expected no buffers, got {buffer!r} (batch normalisation?)")
+        raise ValueError(f"models: expected no buffers, got {buffer!r} (batch normalization?)")
     for i, model in enumerate(models):
         for trait, of in _TRAITS.items():
             if of(model) != of(models[0]):

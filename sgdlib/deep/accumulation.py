@@ -72,8 +72,8 @@ def accumulate_gradients(
 
     Notes
     -----
-    Exact, up to rounding, for layers that treat examples one by one. Batch normalisation does not:
-    it normalises by the micro-batch, as data-parallel workers without synchronised statistics do,
+    Exact, up to rounding, for layers that treat examples one by one. Batch normalization does not:
+    it normalizes by the micro-batch, as data-parallel workers without synchronized statistics do,
     and updates its running statistics once for each. Derived in the chapter *Memory and gradient
     accumulation*, with remedies.
 

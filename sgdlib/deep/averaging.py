@@ -6,7 +6,7 @@ In short::
     theta ~ Normal(mean, (diag(v) + D D'/(r - 1))/2)        SWAG: v their variances, D (P, r) the
                                                             last r of them about the mean
 
-Whoever averages weights changes what the layers see: batch normalisation needs new statistics
+Whoever averages weights changes what the layers see: batch normalization needs new statistics
 (`update_batch_norm`) before the averaged network predicts.
 """
 
@@ -164,7 +164,7 @@ class SWAG(SWA):
     def sample(self, *, rng: int | np.random.Generator | None = None) -> nn.Module:
         """Return a copy of the network with weights drawn from the law.
 
-        Its batch normalisation, if there is any, needs `update_batch_norm`.
+        Its batch normalization, if there is any, needs `update_batch_norm`.
 
         Raises
         ------
@@ -209,13 +209,13 @@ def update_batch_norm(
     batch_size: int = 256,
     rng: int | np.random.Generator | None = None,
 ) -> None:
-    """Give batch normalisation the statistics of `x`, by torch's `update_bn`; no weight moves.
+    """Give batch normalization the statistics of `x`, by torch's `update_bn`; no weight moves.
 
     Parameters
     ----------
     model
         Its modes are left as found; a layer set aside (in evaluation mode in a model in training
-        mode, or frozen) keeps its statistics. Without batch normalisation nothing happens.
+        mode, or frozen) keeps its statistics. Without batch normalization nothing happens.
     x
         Training inputs (N, ...). They are shuffled: sorted data would have batches of one kind,
         whose variances are too small.
@@ -232,7 +232,7 @@ def update_batch_norm(
 
     Notes
     -----
-    A pass over the data: weight averaging is not free for a network with batch normalisation.
+    A pass over the data: weight averaging is not free for a network with batch normalization.
     Used in the chapter *Sampling the posterior*.
     """
     check_model(model)

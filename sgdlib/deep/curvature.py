@@ -67,7 +67,7 @@ def hessian_product(
     Parameters
     ----------
     model
-        Evaluated as it is: put it into evaluation mode first (dropout and batch normalisation have
+        Evaluated as it is: put it into evaluation mode first (dropout and batch normalization have
         no single Hessian in training mode).
     loss
         Function of outputs and targets that returns one loss per example.

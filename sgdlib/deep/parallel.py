@@ -68,7 +68,7 @@ def train_parallel(
     ----------
     model
         Any module, moved to the process's device. All processes begin with the first one's weights
-        and end with equal ones. `synchronize_batch_norm` makes batch normalisation see the whole
+        and end with equal ones. `synchronize_batch_norm` makes batch normalization see the whole
         batch.
     loss, epochs, lr, optimizer, sampling, last, clip, precision, checkpoint_every, progress, rng
         As in `train`. A seed that nobody gave is the first process's.

@@ -1,4 +1,4 @@
-r"""Batch normalisation over the examples of all processes.
+r"""Batch normalization over the examples of all processes.
 
 Each process has a part of the batch. The sums that make mean and variance are added up,
 
@@ -35,7 +35,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SynchronizedBatchNorm(_BatchNorm):
-    """Batch normalisation by mean and variance of the whole batch, whatever part is here.
+    """Batch normalization by mean and variance of the whole batch, whatever part is here.
 
     Alone, or in evaluation mode, it is torch's.
     """
@@ -45,7 +45,7 @@ class SynchronizedBatchNorm(_BatchNorm):
             raise ValueError(f"expected at least 2D input (got {x.dim()}D input)")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise (B, C, ...) over all but the second axis and over all processes."""
+        """Normalize (B, C, ...) over all but the second axis and over all processes."""
         by_batch = self.training or not self.track_running_stats
         if not (by_batch and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(x)
@@ -77,12 +77,12 @@ class SynchronizedBatchNorm(_BatchNorm):
 
 
 def synchronize_batch_norm(model: nn.Module) -> nn.Module:
-    """Return `model` with its batch normalisations over the batch of all processes.
+    """Return `model` with its batch normalizations over the batch of all processes.
 
     Parameters
     ----------
     model
-        Any module; its batch normalisations are replaced in place, parameters and running
+        Any module; its batch normalizations are replaced in place, parameters and running
         statistics kept. A model that is one itself is returned as a new one.
 
     Returns
@@ -97,7 +97,7 @@ def synchronize_batch_norm(model: nn.Module) -> nn.Module:
     Notes
     -----
     Call it before the optimizer is made or after: the parameters are the same objects. Two messages
-    a layer in the forward pass and two in the backward pass. Without it each process normalises by
+    a layer in the forward pass and two in the backward pass. Without it each process normalizes by
     its own part, as accumulation does by its micro-batches: *Ghost BatchNorm*. All processes must
     make equally many forward passes: not with micro-batches of ragged parts. Used in the chapter
     *Data parallel training*.

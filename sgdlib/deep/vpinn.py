@@ -10,7 +10,7 @@ r"""A boundary value problem on the unit cube, its points as data.
 
 A *field* is a module that maps points (..., d) to values (...), each point by itself. From it
 `Energy`, `SquaredResidual` and `WeakResiduals` make modules that return an integrand at their
-points. So `sgdlib.deep.train` minimises an integral without targets: J and S are means over points,
+points. So `sgdlib.deep.train` minimizes an integral without targets: J and S are means over points,
 and a batch of points gives an unbiased gradient. W is a square *of* means: the square of a batch's
 mean is biased by Var/Q, the product of the means of two independent batches is not. There an
 example is a whole batch of Q points, or a pair of them.
