@@ -126,8 +126,8 @@ def lr_range_test(
 
     Notes
     -----
-    L. N. Smith (2017), arXiv:1506.01186, who raises the rate linearly. Derived in the chapter *The
-    learning rate*.
+    L. N. Smith (2017), arXiv:1506.01186, who raises the rate linearly. Derived in the chapter
+    *Schedules and the range test*.
 
     Examples
     --------
