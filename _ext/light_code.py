@@ -3,7 +3,8 @@
 A highlighter puts every name and comma into an element of its own, a third of a page's nodes. What
 the style sheet gives no look of its own is plain text here. Code that is folded away stands as
 plain text too, with its coloured copy in a `template` beside it, which the browser does not lay
-out: `_static/folds.js` puts it in place when the fold opens.
+out: `_static/folds.js` puts it in place when the fold opens. In signatures, and in code within a
+line, spans around words and commas colour nothing at all.
 
 What may be wider than a phone (code, tables) can be reached by the keyboard from the beginning;
 `_static/a11y.js` takes that back, near the reader, where nothing scrolls.
@@ -20,6 +21,11 @@ SPAN = re.compile(r"<span class=\"(\w+)\">([^<]*)</span>")
 FOLD = re.compile(r"<details class=\"[^\"]*\b(?:hide|checks|sd-\w+)\b.*?</details>", re.S)
 TABLE = re.compile(
     r"<div class=\"(?:pst-scrollable-table-container|output text_html)\"(?=>\s*<table)"
+)
+SIGNATURE = re.compile(r"<dt class=\"sig .*?</dt>", re.S)
+WORD = re.compile(r"<span class=\"pre\">([^<]*)</span>")
+TOKEN = re.compile(
+    r"<span class=\"(?:[a-z]{1,2}\d?|colon|default_value|sig-return-icon)\">([^<]*)</span>"
 )
 PHONE = 30  # characters of code that a phone shows in a line
 MARKUP = re.compile(r"<[^>]*>")
@@ -58,7 +64,10 @@ def lighten(app, pagename, templatename, context, doctree):
         text = MARKUP.sub("", match[2])
         return f'{match[1]}{text}</pre><template class="code">{match[2]}</template></div>'
 
-    body = BLOCK.sub(light, context["body"])
+    def signature(match):
+        return TOKEN.sub(r"\1", TOKEN.sub(r"\1", match[0]))
+
+    body = SIGNATURE.sub(signature, WORD.sub(r"\1", BLOCK.sub(light, context["body"])))
     body = TABLE.sub(r'\g<0> tabindex="0" role="group" aria-label="table"', body)
     context["body"] = FOLD.sub(lambda fold: BLOCK.sub(asleep, fold[0]), body)
 

@@ -4,7 +4,7 @@
   left out of it, and rules for classes that no page has and no script gives (`used_css`).
 - The theme's icons come from its font, cut down to the icons that are left, instead of a script
   of 542 kB (the templates beside this file leave the script out).
-- KaTeX's fonts are cut down to the characters that the book's formulas show.
+- The font of formulas is cut down to the characters that the book's formulas show.
 - Every script waits until the page is there; search scripts are on the search page only.
 - The theme's scripts and Bootstrap are left out; `_static/page.js` does what this book needs.
 """
@@ -20,17 +20,20 @@ from pathlib import Path
 
 import used_css
 from fontTools import subset
+from fontTools.pens.recordingPen import DecomposingRecordingPen
+from fontTools.pens.transformPen import TransformPen
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from sphinx.builders.html._assets import _CascadingStyleSheet, _JavaScript
 
-KATEX = Path(__file__).resolve().parent.parent / "_assets/katex"
+MATH_FONT = Path(__file__).resolve().parent.parent / "_assets/formulas/STIXTwoMath-Regular.woff2"
+PRIMES = "ss04"  # primes as superscripts want them
+WIDEST = dict.fromkeys("()[]{}⟨⟩⌈⌉⌊⌋", 1.25) | {"√": 1.0}  # the forms of a character to its first
 ICON_FONTS = files("pydata_sphinx_theme") / (
     "theme/pydata_sphinx_theme/static/vendor/fontawesome/webfonts"
 )
 THEME_SHEETS = ("styles/theme.css", "styles/pydata-sphinx-theme.css")
 ONE_SHEET = "pages.css"
 ICON_USERS = ("pydata_sphinx_theme", "sphinx_book_theme")
-# The fonts that most formulas need are in the style sheet; the others are fetched where they occur.
-INLINED = ("Main-Regular", "Math-Italic", "AMS-Regular", "Size1-Regular", "Caligraphic-Regular")
 
 THEME_SCRIPT = "scripts/sphinx-book-theme.js"
 COMMENT = re.compile(r"/\*[^!].*?\*/", re.S)
@@ -52,12 +55,16 @@ def icons_named():
     return names
 
 
-def cut(font, characters):
+def cut(font, characters, *, formulas=False):
     """Cut a font down to some characters; None if it has none of them."""
-    options = subset.Options(flavor="woff2", hinting=False, layout_features=["*"])
+    features = [] if formulas else ["*"]
+    options = subset.Options(flavor="woff2", hinting=False, layout_features=features)
     loaded = subset.load_font(str(font), options)
     if not characters & {chr(code) for code in loaded.getBestCmap()}:
         return None
+    if formulas:
+        take(loaded, PRIMES)
+        narrow(loaded)
     subsetter = subset.Subsetter(options)
     subsetter.populate(text="".join(characters))
     subsetter.subset(loaded)
@@ -66,10 +73,46 @@ def cut(font, characters):
     return out.getvalue()
 
 
+def take(font, feature):
+    """Let the characters that a feature of a font replaces have these forms always."""
+    table = font["GSUB"].table
+    records = [r.Feature for r in table.FeatureList.FeatureRecord if r.FeatureTag == feature]
+    for number in {number for record in records for number in record.LookupListIndex}:
+        for part in table.LookupList.Lookup[number].SubTable:
+            forms = getattr(part, "ExtSubTable", part).mapping
+            for codes in font["cmap"].tables:
+                codes.cmap = {code: forms.get(name, name) for code, name in codes.cmap.items()}
+
+
+def narrow(font):
+    """Let the higher forms of brackets and of the root be no wider, or not much, than the first.
+
+    Chromium keeps room for the widest of all forms beside each of them.
+    """
+    variants, codes = font["MATH"].table.MathVariants, font.getBestCmap()
+    forms = dict(
+        zip(variants.VertGlyphCoverage.glyphs, variants.VertGlyphConstruction, strict=True)
+    )
+    widths, drawn = font["hmtx"], font.getGlyphSet()
+    for char, room in WIDEST.items():
+        first = codes[ord(char)]
+        limit = round(room * widths[first][0])
+        assembly = forms[first].GlyphAssembly
+        names = {form.VariantGlyph for form in forms[first].MathGlyphVariantRecord}
+        names |= {part.glyph for part in assembly.PartRecords} if assembly else set()
+        for name in sorted(name for name in names if widths[name][0] > limit):
+            pen = TTGlyphPen(None)
+            scale = limit / widths[name][0]
+            outline = DecomposingRecordingPen(drawn)
+            drawn[name].draw(outline)
+            outline.replay(TransformPen(pen, (scale, 0, 0, 1, 0, 0)))
+            font["glyf"][name] = pen.glyph()
+            font["glyf"][name].recalcBounds(font["glyf"])
+            widths[name] = (limit, round(scale * widths[name][1]))
+
+
 def sheet(static, name):
     """Read one style sheet, with its imports put in and its addresses relative to ``_static``."""
-    if name == "katex.min.css":
-        return (KATEX / name).read_text(encoding="utf-8")
 
     def from_static(address):
         return posixpath.normpath(posixpath.join(posixpath.dirname(name), address))
@@ -80,7 +123,7 @@ def sheet(static, name):
 
 
 def one_sheet(static, names, math_characters):
-    """Make one text of all style sheets; fonts that are not put into it are written beside it."""
+    """Make one text of all style sheets, with the fonts in it."""
     text = "\n".join(sheet(static, name) for name in names)
     named = icons_named()
     text = ICON_RULE.sub(
@@ -90,17 +133,13 @@ def one_sheet(static, names, math_characters):
 
     def small_font(match):
         rule, name = match[1], match[2]
-        is_math = name.startswith("KaTeX_")
-        font = (KATEX / "fonts" if is_math else ICON_FONTS) / f"{name}.woff2"
-        data = cut(font, math_characters if is_math else icons)
+        if name == "formulas":
+            data = cut(MATH_FONT, math_characters, formulas=True)
+        else:
+            data = cut(ICON_FONTS / f"{name}.woff2", icons)
         if data is None:
             return ""
-        if not is_math or name.removeprefix("KaTeX_") in INLINED:
-            address = "data:font/woff2;base64," + base64.b64encode(data).decode()
-        else:
-            address = f"fonts/{name}.woff2"
-            (static / "fonts").mkdir(exist_ok=True)
-            (static / address).write_bytes(data)
+        address = "data:font/woff2;base64," + base64.b64encode(data).decode()
         return f'@font-face{{{rule}src:url({address}) format("woff2")}}'
 
     return FONT_RULE.sub(small_font, text)
@@ -125,7 +164,7 @@ class Pages:
         scripts[:] = [script for script in scripts if THEME_SCRIPT not in str(script.filename)]
         if pagename != "search":  # its scripts call each other while the page is read
             scripts[:] = [deferred(Path(app.outdir), script) for script in scripts]
-        if "katex" in context.get("title", ""):  # formulas have no place in a window's title
+        if "<" in context.get("title", ""):  # formulas have no place in a window's title
             context["title"] = app.env.titles[pagename].astext()
 
     def promise(self, app):
@@ -162,10 +201,9 @@ def deferred(out, script):
 
 
 def setup(app):
-    """Register the events and KaTeX's style sheet."""
+    """Register the events."""
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     pages = Pages()
-    app.add_css_file("katex.min.css")
     app.connect("html-page-context", pages.lighten, priority=999)
     app.connect("build-finished", pages.keep_promise, priority=900)
     return {"version": "1", "parallel_read_safe": True}

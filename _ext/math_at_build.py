@@ -1,9 +1,9 @@
-"""Math is typeset while the book is built: TeX in, HTML and MathML out, nothing left to run.
+"""Math is typeset while the book is built: TeX in, MathML out, nothing left to run.
 
-KaTeX (vendored in ``_assets/katex``) runs in an embedded JavaScript engine. Formulas are typeset
+Temml (vendored in ``_assets/temml``) runs in an embedded JavaScript engine. Formulas are typeset
 when a page is read, so a TeX error is a warning with its place and fails the strict build; the
-characters that occur are kept for `light_pages`, which cuts KaTeX's fonts down to them. In Jupyter
-the same ``$...$`` is typeset by Jupyter itself.
+characters that occur are kept for `light_pages`, which cuts the font of formulas down to them. In
+Jupyter the same ``$...$`` is typeset by Jupyter itself.
 """
 
 import html
@@ -11,7 +11,9 @@ import json
 import re
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
+import mathml
 import quickjs
 from by_page import keep
 from docutils import nodes
@@ -20,40 +22,51 @@ from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
 logger = logging.getLogger(__name__)
-SCRIPT = Path(__file__).resolve().parent.parent / "_assets/katex/katex.min.js"
+SCRIPT = Path(__file__).resolve().parent.parent / "_assets/temml/temml.min.js"
 # The bridge to the engine fails on a long plain string, not on JSON.
-CALL = """(tex, display) => JSON.stringify(katex.renderToString(tex,
-    {displayMode: display, throwOnError: true, strict: "ignore", output: "htmlAndMathml"}))"""
+CALL = """(tex, display) => JSON.stringify(temml.renderToString(tex,
+    {displayMode: display, throwOnError: true}))"""
 NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|gather)\}")
-TEX_SOURCE = re.compile(r"<annotation .*?</annotation>|</?semantics>", re.S)
 PHONE = 24  # characters of a formula that a phone shows in a line, surely
-MATHML = re.compile(r"<math .*?</math>", re.S)
-# A letter or a number alone needs neither a layout nor a second copy for those who listen.
-ALONE = re.compile(
-    r"<span class=\"katex\"><span class=\"katex-mathml\"><math [^>]*><mrow>"
-    r"<m[in]>[\w.]+</m[in]></mrow></math></span><span class=\"katex-html\" aria-hidden=\"true\">"
-    r"<span class=\"katex-base\"><span class=\"katex-strut\"[^>]*></span>"
-    r"(<span class=\"mord[^\"]*\"[^>]*>)([\w.]+)</span></span></span></span>"
-)
+KIND = "math notranslate nohighlight"
+SLANTED = set(mathml.ITALIC.values())
 
 
 @cache
 def engine():
-    """Load KaTeX, once, and return its function that typesets."""
+    """Load Temml, once, and return its function that typesets."""
     context = quickjs.Context()
     context.eval(SCRIPT.read_text(encoding="utf-8"))
     return context.eval(CALL)
 
 
+class Formula(NamedTuple):
+    """A typeset formula: its markup, and the characters that one sees."""
+
+    markup: str
+    shown: str
+
+
 @cache
 def render(tex, display):
-    """Typeset one formula as HTML, without the copy of its TeX source that would be read out."""
-    markup = TEX_SOURCE.sub("", json.loads(engine()(tex, display)))
-    return ALONE.sub(r'<span class="katex">\1\2</span></span>', markup)
+    """Typeset one formula."""
+    math = mathml.parse(json.loads(engine()(tex, display)))
+    shown = mathml.text(math)
+    if display:
+        return Formula(mathml.write(math), shown)
+    if len(math) == 1 and math[0].tag in ("mi", "mn") and not math[0].get("class"):
+        # a letter or a number that is a whole formula: plain text, in the font of formulas
+        plain, tag = html.escape(math[0].text, quote=False), "i" if shown in SLANTED else "span"
+        return Formula(f'<{tag} class="{KIND}">{plain}</{tag}>', shown)
+    parts = mathml.pieces(math)
+    if len(parts) == 1:
+        parts[0].set("class", KIND)
+        return Formula(mathml.write(parts[0]), shown)
+    return Formula(f'<span class="{KIND}">{"".join(map(mathml.write, parts))}</span>', shown)
 
 
 def source(node):
-    """Return the TeX of a node and whether it is displayed; Sphinx numbers equations, not KaTeX."""
+    """Return the TeX of a node and whether it is displayed; Sphinx numbers equations, not Temml."""
     tex = node.astext()
     if isinstance(node, nodes.math):
         return tex, False
@@ -72,19 +85,10 @@ def typeset(node):
     try:
         return render(tex, display)
     except quickjs.JSException as error:
-        reason = str(error).splitlines()[0].removeprefix("ParseError: ").replace("\u0332", "")
+        said = [line for line in str(error).splitlines() if not line.startswith("    at ")]
+        reason = " ".join(" ".join(said).removeprefix("ParseError:").replace("\u0332", "").split())
         logger.warning("math: %s in %r", reason, tex, location=node, type="math")
-        return f"<code>{html.escape(tex)}</code>"
-
-
-def characters(markup):
-    """Collect the characters that a formula shows, without those of its MathML."""
-    return set(characters_in_line(markup))
-
-
-def characters_in_line(markup):
-    """Return what a formula shows, in a row."""
-    return html.unescape(re.sub(r"<[^>]*>", "", MATHML.sub("", markup)))
+        return Formula(f"<code>{html.escape(tex)}</code>", tex)
 
 
 def read(app, doctree):
@@ -94,25 +98,23 @@ def read(app, doctree):
     used = set()
     for kind in (nodes.math, nodes.math_block):
         for node in doctree.findall(kind):
-            node["html"] = typeset(node)
-            used |= characters(node["html"])
+            node["formula"] = typeset(node)
+            used |= set(node["formula"].shown)
     app.env.math_characters[app.env.docname] = used
 
 
 def visit_math(self, node):
     """Write an inline formula."""
-    self.body.append(self.starttag(node, "span", "", CLASS="math notranslate nohighlight"))
-    self.body.append((node.get("html") or typeset(node)) + "</span>")
+    self.body.append((node.get("formula") or typeset(node)).markup)
     raise nodes.SkipNode
 
 
 def visit_math_block(self, node):
     """Write a displayed formula, which scrolls in its own box, and its number beside it."""
-    self.body.append(self.starttag(node, "div", CLASS="math notranslate nohighlight"))
-    formula = node.get("html") or typeset(node)
-    scrolls = len(characters_in_line(formula)) > PHONE
-    reached = ' tabindex="0" role="group" aria-label="equation"' if scrolls else ""
-    self.body.append(f'<div class="equation"{reached}>{formula}</div>')
+    self.body.append(self.starttag(node, "div", CLASS=KIND))
+    markup, shown = node.get("formula") or typeset(node)
+    reached = ' tabindex="0" role="group" aria-label="equation"' if len(shown) > PHONE else ""
+    self.body.append(f'<div class="equation"{reached}>{markup}</div>')
     if node["number"]:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
         self.add_permalink_ref(node, _("Link to this equation"))
@@ -122,8 +124,8 @@ def visit_math_block(self, node):
 
 
 def setup(app):
-    """Register the renderer ``katex``."""
+    """Register the renderer ``mathml``."""
     keep(app, "math_characters")
-    app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("doctree-read", read)
-    return {"version": "1", "env_version": 1, "parallel_read_safe": True}
+    return {"version": "2", "env_version": 2, "parallel_read_safe": True}

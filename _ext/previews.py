@@ -3,7 +3,7 @@
 When all pages are written, each link to a theorem, an exercise, an equation, a source, a term of
 the glossary or the notation is marked with ``data-preview``. What stands in the same page is cloned
 by ``_static/previews.js`` when it is asked for; what stands in another page is put into this one
-as a short text, with formulas as MathML alone. Nothing is fetched: a book opened as files has
+as a short text, with its formulas. Nothing is fetched: a book opened as files has
 previews too. The block is renewed in every build, since what a page links to may have changed.
 """
 
@@ -23,7 +23,8 @@ VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 KEPT = {"p", "em", "strong", "code", "sub", "sup", "ul", "ol", "li"}
 KEPT |= {"table", "thead", "tbody", "tr", "td", "th"}
 LEFT_OUT = {"script", "style", "button", "details", "template", "svg", "caption", "colgroup"}
-LEFT_OUT_CLASSES = {"katex-html", "label", "headerlink", "backrefs", "fn-backref"}
+INLINE = {"i", "span"}  # what a formula in a line may be, beside `math`
+LEFT_OUT_CLASSES = {"label", "headerlink", "backrefs", "fn-backref"}
 HEADINGS, TITLE = {"h1", "h2", "h3", "h4"}, "admonition-title"
 BOXES = ({"proof", "admonition"}, {"exercise", "admonition"}, {"math"}, {"citation"})
 
@@ -44,13 +45,14 @@ class Excerpt(HTMLParser):
         self.depth += 1
         classes = set((dict(attrs).get("class") or "").split())
         late = self.length >= LIMIT and not self.formula
-        if self.silent or tag in LEFT_OUT or classes & LEFT_OUT_CLASSES or (late and tag == "math"):
+        formula = tag == "math" or (tag in INLINE and "math" in classes)
+        if self.silent or tag in LEFT_OUT or classes & LEFT_OUT_CLASSES or (late and formula):
             self.silent += 1
             return
-        self.formula += tag == "math" or bool(self.formula)
+        self.formula += formula or bool(self.formula)
         title = tag in HEADINGS or TITLE in classes
         if self.formula or ((tag in KEPT or title) and not late):
-            given = "".join(f' {k}="{html.escape(v or "")}"' for k, v in attrs if k != "class")
+            given = "".join(f' {k}="{html.escape(v or "")}"' for k, v in attrs)
             given = given if self.formula else f' class="{TITLE}"' if title else ""
             tag = "p" if title else tag
             self.kept.append(f"<{tag}{given}>")

@@ -30,7 +30,6 @@ ENTRY = 300  # characters of an API entry that are searched: what it is, not eve
 LAST = ("claims", "api", "bibliography", "genindex")
 LATE = ("corrections", "performance", "glossary", "quiz", "exercises")
 NO_TEXT = (nodes.raw, nodes.comment, nodes.target, addnodes.index, addnodes.toctree)
-MATHML = re.compile(r"<math.*?</math>", re.S)
 LANGUAGE = SearchEnglish({})
 
 
@@ -48,8 +47,7 @@ def stems(text):
 def plain(node):
     """Return the text of a node; a formula as one reads it, code that is a block left out."""
     if isinstance(node, (nodes.math, nodes.math_block)):
-        shown = MATHML.search(node.get("html", ""))  # a letter alone has none
-        return re.sub(r"<[^>]*>", "", shown[0] if shown else node.get("html", ""))
+        return re.sub(r"<[^>]*>", "", node["formula"].markup) if "formula" in node else ""
     if isinstance(node, (*NO_TEXT, nodes.literal_block)):
         return ""
     if isinstance(node, nodes.Text):

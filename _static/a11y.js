@@ -17,8 +17,8 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!e.textContent.trim()) e.replaceWith(Object.assign(document.createElement("td"), { className: e.className }));
   }
   for (const e of all("th .math:only-child")) {
-    const math = e.querySelector("math");
-    if (e.closest("th").textContent.trim() === e.textContent.trim()) math?.setAttribute("aria-label", math.textContent);
+    const whole = e.matches("math") && e.closest("th").textContent.trim() === e.textContent.trim();
+    if (whole) e.setAttribute("aria-label", e.textContent);
   }
 
   // what a link leads to may stand in a fold
@@ -32,16 +32,6 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   unfold();
   addEventListener("hashchange", unfold);
-
-  // search results quote a formula once, not twice (it is in the page for the eye and for the ear),
-  // and find the place of a name with dots in it
-  if (typeof Search !== "undefined") {
-    const text = Search.htmlToText;
-    Search.htmlToText = (html, anchor) => text(
-      html.replace(/<math[\s>].*?<\/math>/gs, ""),
-      anchor && "#" + CSS.escape(anchor.slice(1)),
-    );
-  }
 
   // A box that scrolls can be reached by the keyboard, and shows that it scrolls. What may scroll on a phone has its place in
   // the tab order from the build; near the reader, where the browser has laid it out, it is measured. To measure all at once

@@ -2,30 +2,8 @@
 (() => {
   const all = (selector) => document.querySelectorAll(selector);
 
-  // Formulas far from the screen have not asked for their fonts yet, and a printer does not wait: so they are asked for when there is time.
-  const FONTS = { // a font: the classes of what is set in it
-    "KaTeX_Main": "katex",
-    "italic KaTeX_Math": "mathnormal",
-    "bold italic KaTeX_Math": "boldsymbol",
-    "bold KaTeX_Main": "mathbf textbf",
-    "italic KaTeX_Main": "mathit textit",
-    "KaTeX_AMS": "amsrm mathbb textbb",
-    "KaTeX_Caligraphic": "mathcal",
-    "KaTeX_Script": "mathscr textscr",
-    "KaTeX_Fraktur": "mathfrak textfrak",
-    "KaTeX_SansSerif": "mathsf textsf",
-    "KaTeX_Typewriter": "mathtt texttt",
-    "KaTeX_Size1": "small-op size1 mult",
-    "KaTeX_Size2": "large-op size2",
-    "KaTeX_Size3": "size3",
-    "KaTeX_Size4": "size4 mult",
-  };
-  const ask = () => {
-    for (const [font, users] of Object.entries(FONTS)) {
-      const used = users.split(" ").some((name) => document.getElementsByClassName(name)[0]);
-      if (used) document.fonts.load(font.replace("KaTeX", "1em KaTeX"), "∑()x");
-    }
-  };
+  // Formulas far from the screen have not asked for their font yet, and a printer does not wait: so it is asked for when there is time.
+  const ask = () => document.fonts.load("1em Formulas", "x");
   addEventListener("load", () => (window.requestIdleCallback || setTimeout)(ask));
 
   // A formula wider than the printed column becomes as much smaller. Widths are in em: on paper the letters have another size.

@@ -59,3 +59,14 @@ def test_other_languages_and_plain_blocks_keep_their_text(book):
     book.write(a="# One\n\n```bash\nmake book  # all\n```\n\n```text\na <b> & c\n```\n")
     assert book.passes()
     assert [text(shown) for shown, _ in blocks(book.page("a"))] == ["make book  # all", "a <b> & c"]
+
+
+def test_a_signature_has_no_spans_around_its_words(book):
+    book.settings["extensions"] += ["sphinx.ext.autodoc"]
+    book.write(
+        a="# One\n\n```{py:function} f(x: int = 3, *, y: str | None = None) -> int\n```\n\n`a b`\n"
+    )
+    assert book.passes()
+    signature = re.search(r"<dt class=\"sig .*?</dt>", book.page("a"), re.S)[0]
+    assert "x: int = 3" in signature
+    assert 'class="pre"' not in signature

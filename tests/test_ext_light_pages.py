@@ -1,6 +1,7 @@
 """The book's own settings on three small pages: light, complete, and from one host."""
 
 import gzip
+import io
 import re
 import subprocess
 import sys
@@ -8,7 +9,11 @@ import sys
 import nbformat
 import pytest
 import yaml
+from fontTools.ttLib import TTFont
 from small_book import COLOUR, PYTHON, ROOT, code, markdown, unpublished
+
+sys.path.append(str(ROOT / "_ext"))
+import light_pages
 
 TEX = r"$$ \hat g_B = \frac1B \sum_{i \in \mathcal{B}} \nabla \ell_i(\theta), \quad \mathbb{E} $$"
 
@@ -72,7 +77,7 @@ def test_one_style_sheet_with_all_in_it(page, built):
     assert len(sheets) == 1
     assert re.search(r"pages\.css\?v=\w+", sheets[0])
     sheet = (built / "_static/pages.css").read_text()
-    for rule in (".bd-sidebar", ".katex", "div.math", ".highlight", ".cell_output", ".proof"):
+    for rule in (".bd-sidebar", "Formulas", "div.math", ".highlight", ".cell_output", ".proof"):
         assert rule in sheet
     assert "@import" not in sheet
 
@@ -142,3 +147,24 @@ def test_launch_buttons_appear_with_an_address_and_not_before(built, tmp_path, p
     assert [a for a in loaded(after) if "//" in a] == []
     download = (tmp_path / "_build/html/_sources/a.ipynb").read_text()
     assert f"sgdlib[deep,book] @ git+{url}@main" in download
+
+
+def test_the_font_of_formulas_has_brackets_that_grow_and_no_form_much_wider_than_the_first():
+    data = light_pages.cut(light_pages.MATH_FONT, set("x(√′"), formulas=True)
+    font = TTFont(io.BytesIO(data))
+    codes, widths = font.getBestCmap(), font["hmtx"]
+    assert set(map(ord, "x(√′")) <= set(codes)
+    variants = font["MATH"].table.MathVariants
+    forms = dict(
+        zip(variants.VertGlyphCoverage.glyphs, variants.VertGlyphConstruction, strict=True)
+    )
+    for char, room in (("(", 1.25), ("√", 1)):
+        first = codes[ord(char)]
+        names = [form.VariantGlyph for form in forms[first].MathGlyphVariantRecord]
+        names += [part.glyph for part in forms[first].GlyphAssembly.PartRecords]
+        assert len(names) > 4
+        assert max(widths[name][0] for name in names) <= round(room * widths[first][0])
+    whole = TTFont(light_pages.MATH_FONT)
+    prime = whole.getBestCmap()[ord("′")]
+    assert widths[codes[ord("′")]][0] > whole["hmtx"][prime][0]  # the form for a superscript
+    assert len(data) < 20_000

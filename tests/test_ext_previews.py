@@ -31,7 +31,7 @@ def book(tmp_path):
     book = SmallBook(
         tmp_path,
         *("sphinx_proof", "math_at_build", "previews", "page_checks"),
-        html_math_renderer="katex",
+        html_math_renderer="mathml",
     )
     book.write(one=ONE, two=TWO, words=TERMS, notation=NOTATION)
     return book
@@ -49,7 +49,7 @@ def test_a_theorem_an_equation_a_term_of_another_page(book):
     assert "Theorem 1" in theorem
     assert "It ends." in theorem
     assert "<math" in theorem
-    assert "katex" not in theorem
+    assert "admonition " not in theorem
     assert "<a" not in theorem
     assert "<mi>a</mi>" in found["one.html#equation-eq-one"]
     assert "Some <em>examples</em> of <math" in found["words.html#term-batch"]

@@ -15,7 +15,7 @@ PAGES = {
 @pytest.fixture
 def book(tmp_path):
     book = SmallBook(
-        tmp_path, "math_at_build", "search_sections", "page_checks", html_math_renderer="katex"
+        tmp_path, "math_at_build", "search_sections", "page_checks", html_math_renderer="mathml"
     )
     book.write(**PAGES)
     return book

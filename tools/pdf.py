@@ -39,7 +39,7 @@ NAME_ALL = """() => {
     document.body.append(corner);
     const text = (heading) => {
         const copy = heading.cloneNode(true);
-        for (const e of copy.querySelectorAll(".headerlink, .katex-mathml")) e.remove();
+        for (const e of copy.querySelectorAll(".headerlink")) e.remove();
         return copy.textContent.trim().replace(/\\s+/g, " ");
     };
     const depth = (heading) => Number(heading.tagName[1]) - 1;

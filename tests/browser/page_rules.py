@@ -10,6 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import TimeoutError as Timeout
 
 KILOBYTES, KILOBYTES_WITH_FRAMES = 300, 800  # gzip, with all that a page loads
+ELEMENTS = 12_000  # of a page as it is loaded: a phone lays out and styles each of them
+ELEMENTS_OF = {"chapters/back/api": 16_000}  # looked up, not read
 DESK, PHONE = 1280, 390  # pixels
 LAUNCHERS = ("mybinder.org", "colab.research.google.com")
 WAIT = 120_000  # ms; what has not come by then hangs
@@ -67,6 +69,13 @@ def heavy(without_frames, with_frames):
         yield f"{without_frames:.0f} kB without frames, at most {KILOBYTES} are allowed"
     if with_frames > KILOBYTES_WITH_FRAMES:
         yield f"{with_frames:.0f} kB with frames, at most {KILOBYTES_WITH_FRAMES} are allowed"
+
+
+def large(elements, name):
+    """At most 12,000 elements as the page is loaded; some more in the one that is looked up."""
+    limit = ELEMENTS_OF.get(name, ELEMENTS)
+    if elements > limit:
+        yield f"{elements} elements, at most {limit} are allowed"
 
 
 def search(page, word, name):

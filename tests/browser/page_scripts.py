@@ -76,7 +76,7 @@ SAMPLE = """() => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (texts.nextNode()) {
         const element = texts.currentNode.parentElement;
-        if (!texts.currentNode.data.trim() || element.closest("svg, .katex")) continue;
+        if (!texts.currentNode.data.trim() || element.closest("svg, .math")) continue;
         if (!element.checkVisibility({visibilityProperty: true})) continue;
         const {color, fontSize, fontWeight, textDecorationLine} = getComputedStyle(element);
         const look = [color, fontSize, fontWeight, textDecorationLine, ground(element)];
@@ -89,16 +89,13 @@ SAMPLE = """() => {
 # axe-core looks at every element, many times. What is drawn inside of images and formulas, and
 # the words of code beyond the sample, tell it nothing: boxes of the same size do, much faster.
 SIMPLIFY = """() => {
-    const edge = (element) => element.getBoundingClientRect().right;
-    for (const formula of document.querySelectorAll(".katex-html")) {
-        const {left, height} = formula.getBoundingClientRect();
-        const width = Math.max(0, ...[...formula.children].map(edge)) - left;
+    for (const formula of document.querySelectorAll("math")) {
+        const {width, height} = formula.getBoundingClientRect();
         const box = document.createElement("span");
         box.textContent = "x";
         box.style.cssText = `display: inline-block; width: ${width}px; height: ${height}px`;
-        formula.replaceChildren(box);
+        formula.replaceWith(box);
     }
-    for (const math of document.querySelectorAll("math")) math.replaceChildren();
     for (const image of document.querySelectorAll("svg[role=img]")) image.replaceChildren();
     for (const word of document.querySelectorAll("pre span:not([data-sample])")) {
         word.replaceWith(...word.childNodes);

@@ -22,6 +22,7 @@ RULES = (
     "alt text",
     "links",
     "weight",
+    "elements",
     "search",
     "notebook",
     "launch buttons",
@@ -48,6 +49,7 @@ class Numbers(NamedTuple):
 
     kB_without_frames: float
     kB_with_frames: float
+    elements: int
     requests: int
     live_figures: int
     ms_a_frame: float
@@ -61,6 +63,8 @@ def visit(open_page, address, book, name, word, *, configured=False):
 
     page = open_page(f"{address}{name}.html", width=rules.PHONE)
     page.evaluate("document.fonts.ready")
+    elements = page.evaluate("document.querySelectorAll('*').length")
+    found["elements"] += rules.large(elements, name)
     found["alt text"] += page.evaluate(scripts.NAMELESS) + book.nameless_frames(name)
     page.evaluate(scripts.UNFOLD)
     page.evaluate(scripts.LOAD_FRAMES)
@@ -91,4 +95,4 @@ def visit(open_page, address, book, name, word, *, configured=False):
     found["links"] += book.links(name)
     seconds = time.perf_counter() - start
     slowest = max(times.values(), default=0.0)
-    return found, Numbers(light, heavy, len(loaded), len(times), slowest, seconds)
+    return found, Numbers(light, heavy, elements, len(loaded), len(times), slowest, seconds)

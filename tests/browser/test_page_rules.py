@@ -69,6 +69,7 @@ def found(tmp_path_factory, opening):
         opening() as open_page,
     ):
         patch.setattr(rules, "WAIT", 1000)
+        patch.setattr(rules, "ELEMENTS", 10)
         return visit(open_page, address, Book(folder), "index", ("gradient", "index"))[0]
 
 
@@ -94,6 +95,7 @@ def found(tmp_path_factory, opening):
         ("links", "frame 0 refers to #no-such-glyph, which is in it 0 times"),
         ("weight", "kB without frames, at most 300 are allowed"),
         ("weight", "kB with frames, at most 800 are allowed"),
+        ("elements", "elements, at most 10 are allowed"),
         ("search", "searching for 'gradient' does not find index"),
         ("notebook", "the notebook is not valid"),
         ("launch buttons", "mybinder.org"),

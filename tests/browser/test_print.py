@@ -18,10 +18,9 @@ ROOT = pdf.ROOT
 FOLDER = Path(os.environ.get("BOOK_HTML", ROOT / "_build/html")).resolve()
 CHAPTER = "chapters/principles/01_spectrum"
 SHEET = "chapters/back/cheat_sheet"
-FONTS_ARE_THERE = """() => [...document.querySelectorAll("article .op-symbol")].every(
-    (e) => document.fonts.check(`1em ${getComputedStyle(e).fontFamily}`, "∑"))"""
-SUMS = """() => [...document.querySelectorAll("article .katex-html .op-symbol")].filter(
-    (e) => e.textContent.includes("∑") && e.checkVisibility()).length"""
+FONT_IS_THERE = """() => document.fonts.check("1em Formulas", "x")"""
+SUMS = """() => [...document.querySelectorAll("article mo")].filter(
+    (e) => e.textContent === "∑" && e.checkVisibility()).length"""
 SEEN = """(selector) => [...document.querySelectorAll(selector)].filter(
     (e) => e.checkVisibility({visibilityProperty: true})).length"""
 SMALLEST = """(selector) => Math.min(...[...document.querySelectorAll(selector)].map(
@@ -31,9 +30,9 @@ WIDE = """() => [...document.querySelectorAll("article :is(.equation, table, pre
     (e) => e.checkVisibility() && e.getBoundingClientRect().left + e.scrollWidth > innerWidth + 1
 ).map((e) => e.outerHTML.slice(0, 100))"""
 WIDEN = """() => {
-    const wide = document.createElement("span");
-    wide.style.cssText = "display: inline-block; width: 60em";
-    document.querySelector("article .equation .katex-html").append(wide);
+    const wide = document.createElementNS("http://www.w3.org/1998/Math/MathML", "mspace");
+    wide.setAttribute("width", "60em");
+    document.querySelector("article .equation math").append(wide);
 }"""
 COLUMN = 665  # CSS pixels: A4 less its margins
 
@@ -71,7 +70,7 @@ def address():
 @WITH_A_BOOK
 def test_a_page_that_was_never_scrolled_prints_its_sums(open_page, address):
     page = open_page(f"{address}{CHAPTER}.html")
-    page.wait_for_function(FONTS_ARE_THERE)
+    page.wait_for_function(FONT_IS_THERE)
     there = page.evaluate(SUMS)
     printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True)))
     assert there > 2
