@@ -105,7 +105,8 @@ def choose_communication(
     per_example
         tau_d, seconds of an example; two thirds of them are the backward pass.
     batch_size
-        Examples of one worker's step.
+        Examples of one worker's step; with accumulation those of one piece, since the backward pass
+        of the last piece alone can cover the exchange.
     workers
         K.
 

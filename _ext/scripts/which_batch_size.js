@@ -188,9 +188,10 @@
     fill(["talk"], ["workers", "parameters", "bandwidth"], bad, () => {
       if (workers === 1) return show("talk", "one worker has nobody to communicate with");
       need(choice);
-      const t = chooseTalk(gradient, 1e9 * number("bandwidth"), choice.perExample, choice.share, workers);
+      const once = pieces ? pieces.micro : choice.share; // the last piece alone covers the exchange
+      const t = chooseTalk(gradient, 1e9 * number("bandwidth"), choice.perExample, once, workers);
       const covered = t.exposed === 0 ? "all is covered" : `${digits(1e3 * t.exposed)} of ${digits(1e3 * t.seconds)} ms a step are not covered`;
-      show("talk", `from ${whole(t.hidden)} examples a worker; at ${choice.share}, ${covered}`, { hidden: t.hidden, exposed: t.exposed, seconds: t.seconds });
+      show("talk", `from ${whole(t.hidden)} examples at once on a worker; at ${once}, ${covered}`, { hidden: t.hidden, exposed: t.exposed, seconds: t.seconds });
     });
     if (!choice) return bad.size ? "Some numbers are missing or wrong; the lines that need them say which." : `No batch size: ${out("even").textContent}`;
     const parts = [`Take ${some(choice.batch, "example")}${workers > 1 ? `, ${choice.share} on each of ${workers} workers` : ""}`];

@@ -136,7 +136,7 @@ def by_sgdlib(case):
             gradient,
             bandwidth=1e9 * c["bandwidth"],
             per_example=batch.per_example,
-            batch_size=share,
+            batch_size=found["pieces"].get("micro", share),
             workers=c["workers"],
         )
         found["talk"] = {
@@ -220,7 +220,7 @@ def test_the_cell_of_the_page_computes_the_example(capsys):
         "take 512; four times off: 54%",
         "rate 1.6, limit 3.23",
         "2 pieces of 64 on each worker",
-        "communication hides from 360 examples a worker",
+        "communication hides from 360 examples at once",
     ]
 
 
