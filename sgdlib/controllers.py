@@ -60,8 +60,9 @@ class ReduceOnPlateau:
 
     Notes
     -----
-    Used in the chapter *Schedules and the range test*. `torch.optim.lr_scheduler.ReduceLROnPlateau` with
-    ``threshold_mode="abs"`` and ``threshold=tolerance`` makes the same decisions.
+    Used in the chapter *Schedules and the range test*.
+    `torch.optim.lr_scheduler.ReduceLROnPlateau` with ``threshold_mode="abs"`` and
+    ``threshold=tolerance`` makes the same decisions.
 
     Examples
     --------

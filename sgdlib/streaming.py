@@ -104,7 +104,7 @@ class ArrayStream:
         Which of so many processes this is: each reads the rows that the others do not, as many as
         they to within one. All need the same `rng`.
     readers
-        Threads that read.
+        Threads that read: more for a disk that answers late, fewer disturb a quick training less.
     rng
         Seed of the order (or a Generator that draws it). A run is taken up again with the same int.
 
@@ -155,7 +155,7 @@ class ArrayStream:
         last: str = "scale",
         rank: int = 0,
         ranks: int = 1,
-        readers: int = 4,
+        readers: int = 2,
         rng: int | np.random.Generator | None = None,
     ):
         self._ranks = _check.integer("ranks", ranks)

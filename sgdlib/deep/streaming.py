@@ -75,7 +75,7 @@ class StreamDataset(IterableDataset):
         last: str = "scale",
         rank: int = 0,
         ranks: int = 1,
-        readers: int = 4,
+        readers: int = 2,
         rng: int | np.random.Generator | None = None,
     ):
         self.stream = _TensorStream(
