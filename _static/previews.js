@@ -43,7 +43,10 @@
       box.setAttribute("role", "tooltip");
       box.addEventListener("pointerenter", () => clearTimeout(timer));
       box.addEventListener("pointerleave", () => hideSoon());
-      document.body.append(box);
+      const region = document.createElement("aside"); // what one reads belongs to a region of the page
+      region.ariaLabel = "Preview";
+      region.append(box);
+      document.body.append(region);
     }
     box.replaceChildren(part);
     if (tapped) box.append(Object.assign(document.createElement("p"), { className: "preview-more", textContent: "Tap again to go there." }));
