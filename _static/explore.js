@@ -53,12 +53,13 @@
 
     const words = (i) => values[i][Number(inputs[i].value)];
 
+    const chosen = () => inputs.reduce((number, input, i) => number * values[i].length + Number(input.value), 0);
+
     function draw() {
-      let number = 0;
+      const number = chosen();
       inputs.forEach((input, i) => {
         const at = Number(input.value);
         const output = input.parentElement.querySelector("output");
-        number = number * values[i].length + at;
         if (input.type === "range") input.setAttribute("aria-valuetext", values[i][at]);
         if (output) output.textContent = input.tagName === "BUTTON" ? `draw ${at + 1} of ${values[i].length}` : values[i][at];
       });
@@ -67,6 +68,7 @@
       if (typeof frames[number] === "string") frames[number] = svg(frames[number]);
       if (place.firstElementChild !== frames[number]) place.firstElementChild.replaceWith(frames[number]);
       figure.dataset.frame = number;
+      placeHandles(number);
       if (moved && timer === null) announcement = setTimeout(announce, QUIET_MS, frames[number]);
     }
 
@@ -126,6 +128,63 @@
       draw();
     }
 
+    // Handles are drawn on the frame that is seen; data-handles says where each stands in every frame.
+    const handles = JSON.parse(figure.dataset.handles || "{}");
+    const handleOf = {};
+    let held = null;
+
+    function placeHandles(number) {
+      for (const [key, places] of Object.entries(handles)) {
+        const group = handleOf[key] ??= handle(key);
+        const at = places[number];
+        if (!at) group.remove();
+        else {
+          group.setAttribute("transform", `translate(${at})`);
+          frames[number].append(group);
+        }
+      }
+    }
+
+    function handle(key) {
+      const group = svg(`<svg><g class="explore-handle" data-moves="${key}"><circle class="reach"/><circle class="ring"/></g></svg>`);
+      return group.firstElementChild;
+    }
+
+    // The frame that differs in the held choice alone and whose handle is nearest to the pointer.
+    function drag(event) {
+      const drawing = place.firstElementChild;
+      const box = drawing.getBoundingClientRect();
+      const scale = drawing.viewBox.baseVal.width / box.width;
+      const [x, y] = [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+      const i = keys.indexOf(held);
+      const stride = values.slice(i + 1).reduce((product, some) => product * some.length, 1);
+      const first = chosen() - stride * Number(inputs[i].value);
+      const away = values[i].map((_, at) => {
+        const there = handles[held][first + stride * at];
+        return there ? Math.hypot(there[0] - x, there[1] - y) : Infinity;
+      });
+      const nearest = String(away.indexOf(Math.min(...away)));
+      if (inputs[i].value === nearest) return;
+      inputs[i].value = nearest;
+      inputs[i].dispatchEvent(new Event("input"));
+    }
+
+    place.addEventListener("pointerdown", (event) => {
+      const group = event.button === 0 && event.target.closest(".explore-handle");
+      if (!group) return;
+      event.preventDefault(); // selects no text
+      held = group.dataset.moves;
+      place.setPointerCapture(event.pointerId);
+      figure.classList.add("explore-held");
+    });
+    place.addEventListener("pointermove", (event) => { if (held) drag(event); });
+    for (const end of ["pointerup", "pointercancel"]) place.addEventListener(end, () => {
+      held = null;
+      figure.classList.remove("explore-held");
+    });
+    // a finger on a handle drags it, and does not scroll the page
+    place.addEventListener("touchstart", (event) => { if (event.target.closest(".explore-handle")) event.preventDefault(); }, { passive: false });
+
     // What is pinned stays, pale and without its labels, behind what is chosen next.
     function onPin() {
       const there = place.querySelector(".explore-pinned");
@@ -135,6 +194,7 @@
         const ids = new Set([...text.matchAll(/ id="([^"]+)"/g)].map((match) => match[1]));
         const copy = svg(text.replace(/( id="|#)([^")]+)/g, (all, before, id) => (ids.has(id) ? `${before}${id}-pinned` : all)));
         copy.setAttribute("class", "explore-pinned");
+        for (const mark of copy.querySelectorAll(".explore-handle, .readout-mark")) mark.remove();
         for (const name of ["role", "aria-label", "data-axes", "tabindex"]) copy.removeAttribute(name);
         copy.setAttribute("aria-hidden", "true");
         place.append(copy);

@@ -291,3 +291,80 @@ def test_widgets_are_not_imported_for_the_book():
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert out.stdout.strip() == "False", out.stderr
+
+
+# ------------------------------------------------------------------ handles
+
+
+def draw_handle(rate, rule="keep", *, gid="drag rate", scale="linear"):
+    fig, ax = plt.subplots(figsize=(3, 2))
+    ax.plot([0, rate], [0, rate], "-o", gid=gid)
+    ax.set(xlim=(0.1, 1.5), ylim=(0, 1), xscale=scale)
+    return fig
+
+
+def handles(figure):
+    found = re.search(r' data-handles="([^"]*)"', page(figure))
+    return json.loads(html.unescape(found[1])) if found else None
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_handle_stands_where_its_mark_is_drawn(book, scale):
+    def draw(rate, rule):
+        return draw_handle(rate, rule, scale=scale)
+
+    figure = explore(draw, alt=ALT, rate=[0.2, 0.6, 1.2], rule=["keep", "drop"])
+    found = handles(figure)["rate"]
+    assert len(found) == figure.frames
+    assert found[4:] == [None, None]  # at 1.2 the mark is above the axes
+    drawn = re.findall(r"<use [^>]*/>", figure.first_frame)
+    marks = [re.search(r'x="([\d.]+)" y="([\d.]+)"', use) for use in drawn]
+    marks = [tuple(map(float, mark.groups())) for mark in marks if mark]
+    assert any(np.hypot(*np.subtract(mark, found[0])) < 0.15 for mark in marks)
+    assert found[2][1] < found[0][1]
+    assert found[2][0] > found[0][0]
+    assert "Drag the ring, or choose:" in page(figure)
+
+
+def test_a_line_across_the_axes_is_held_at_its_head(book):
+    def draw(rate):
+        fig, ax = plt.subplots(figsize=(3, 2))
+        ax.axvline(rate, gid="drag rate")
+        ax.set(xlim=(0, 1))
+        return fig
+
+    (x0, y0), (x1, y1) = handles(explore(draw, alt=ALT, rate=[0.2, 0.8]))["rate"]
+    assert x0 < x1
+    assert y0 == y1 < 20
+
+
+def test_without_a_handle_nothing_is_said_of_dragging(book):
+    figure = explore(Drawing(), alt=ALT, b=[1, 2])
+    assert handles(figure) is None
+    assert "Drag" not in page(figure)
+
+
+@pytest.mark.parametrize(
+    ("gid", "choices", "message"),
+    [
+        ("drag speed", {"rate": [0.2, 0.4]}, r"gid='drag speed', expected .* choices rate"),
+        ("drag seed", {"rate": [0.2, 0.4], "seed": [1, 2]}, "expected one of the choices rate"),
+        ("drag rule", {"rule": ["keep", "drop"]}, "the handle of 'rule' never moves"),
+    ],
+)
+def test_handles_that_are_none(book, gid, choices, message):
+    def draw(rate=0.3, rule="keep", seed=0):
+        return draw_handle(rate, gid=gid)
+
+    with pytest.raises(ValueError, match=message):
+        explore(draw, alt=ALT, name="fig-h", **choices)
+
+
+def test_a_handle_is_a_line_or_a_marker(book):
+    def draw(rate):
+        fig, ax = plt.subplots(figsize=(3, 2))
+        ax.bar([0], [rate], gid="drag rate")
+        return fig
+
+    with pytest.raises(TypeError, match=r"gid='drag rate': expected on a line or marker"):
+        explore(draw, alt=ALT, rate=[0.2, 0.4])

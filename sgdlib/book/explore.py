@@ -19,6 +19,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sgdlib.book import _handles
 from sgdlib.book._choices import MAX_FRAMES, Choice, choice_from, interval
 from sgdlib.book.figures import anchor, described, draw_svg, figure_html
 
@@ -39,7 +40,9 @@ def explore(
     ----------
     draw
         Takes one value of each choice as keyword arguments and returns a Matplotlib figure, always
-        of one size. Give its axes fixed limits, so that only what is drawn moves.
+        of one size. Give its axes fixed limits, so that only what is drawn moves. A dot that shows
+        where a choice stands can be dragged in the page: `ax.plot(x, y, "o", gid="drag rate")` is
+        a handle of the choice `rate`.
     alt
         A sentence that says what the figure shows, or a function of the choices that returns one.
     caption
@@ -59,8 +62,8 @@ def explore(
     Raises
     ------
     ValueError
-        If the choices make more than 60 frames, a choice has fewer than two values, or the frames
-        differ in size.
+        If the choices make more than 60 frames, a choice has fewer than two values, the frames
+        differ in size, or a handle moves none of the choices.
     TypeError
         If `draw` returns something other than a figure.
     """
@@ -92,7 +95,7 @@ class Explore:
         self.caption, self._name = caption, name
         first = {choice.name: choice.values[0] for choice in choices}
         self._ident, self._places = None, None
-        self.first_frame = self.frame(**first)
+        self.first_frame, self._first_handles = self._drawn(first)
         self._ident = name or "x" + hashlib.sha256(self.first_frame.encode()).hexdigest()[:8]
         self.text = f"[interactive figure: {self._describe(first)}]"
         # drawn here and not when it is shown: an error in `draw` has to stop the cell
@@ -100,10 +103,14 @@ class Explore:
 
     def frame(self, **values: Any) -> str:
         """Return the frame for one value of each choice as inline SVG."""
+        return self._drawn(values)[0]
+
+    def _drawn(self, values: dict[str, Any]) -> tuple[str, dict[str, _handles.Place]]:
+        """Return a frame and where its handles stand."""
         alt = self._describe(values)
         fig = self._draw(**values)
         self._place_axes(fig)
-        return draw_svg(fig, alt, self._ident)
+        return draw_svg(fig, alt, self._ident), _handles.places(fig)
 
     def _place_axes(self, fig: Figure) -> None:
         """Put the axes where the first frame has them: nothing jumps, and it is twice as fast."""
@@ -120,25 +127,31 @@ class Explore:
     def _describe(self, values: dict[str, Any]) -> str:
         return described(self._alt(**values) if callable(self._alt) else self._alt)
 
-    def _all_frames(self) -> Iterator[str]:
-        yield self.first_frame
+    def _all_frames(self) -> Iterator[tuple[str, dict[str, _handles.Place]]]:
+        yield self.first_frame, self._first_handles
         names = [choice.name for choice in self.choices]
         combinations = itertools.product(*(choice.values for choice in self.choices))
         for combination in itertools.islice(combinations, 1, None):
             values = dict(zip(names, combination, strict=True))
-            frame = self.frame(**values)
+            frame, handles = self._drawn(values)
             if _size(frame) != _size(self.first_frame):
                 raise ValueError(f"{self.title}: the frame for {values} differs in size")
-            yield frame
+            yield frame, handles
 
     def _page_html(self) -> str:
         """Return the page's figure: first frame, controls, and the other frames in templates."""
-        first, *others = self._all_frames()
+        drawn = list(self._all_frames())
+        first, *others = (frame for frame, _ in drawn)
+        movable = [choice.name for choice in self.choices if choice.kind != "seed"]
+        handles = _handles.attribute(self.title, movable, [places for _, places in drawn])
         controls = [self._control(i, choice) for i, choice in enumerate(self.choices)]
         movers = [i for i, choice in enumerate(self.choices) if choice.kind != "seed"]
         if movers:
             play = '<button type="button" class="explore-play">Play</button>'
             controls.insert(movers[-1] + 1, play)
+        if handles:
+            which = "the" if len(drawn[0][1]) == 1 else "a"
+            controls.insert(0, f"<span>Drag {which} ring, or choose:</span>")
         controls.append(
             '<button type="button" class="explore-pin" aria-pressed="false">Pin</button>'
         )
@@ -148,7 +161,7 @@ class Explore:
             '<p class="explore-said" role="status"></p>',
             *(f"<template>{frame}</template>" for frame in others),
         ]
-        attributes = f'class="own explore" data-frames="{self.frames}"'
+        attributes = f'class="own explore" data-frames="{self.frames}"{handles}'
         return figure_html("".join(body), self.caption, self._name, attributes)
 
     def _control(self, index: int, choice: Choice) -> str:

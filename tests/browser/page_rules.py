@@ -1,6 +1,7 @@
 """What every page must keep: each rule is a function that says what is wrong with an open page."""
 
 import json
+import math
 import re
 import statistics
 
@@ -136,6 +137,29 @@ def moves(page):
                     yield f"{label(figure)}, {gesture}: at {position} of {goal}, {frame}"
                 elif shown not in (None, values[goal], f"draw {goal + 1} of {len(values)}"):
                     yield f"{label(figure)}, {gesture}: shows {shown!r}"
+
+
+def drags(page):
+    """Every handle of every live figure can be dragged to where other frames have it."""
+    for figure in page.locator("figure.explore[data-handles]").all():
+        for choice, places in json.loads(figure.get_attribute("data-handles")).items():
+            ring = figure.locator(f'.explore-handle[data-moves="{choice}"] .ring')
+            if not ring.count():
+                yield f"{label(figure)}: no ring for {choice}"
+                continue
+            ring.scroll_into_view_if_needed()
+            frames = figure.evaluate(scripts.FRAMES_OF_CHOICE, choice)
+            here, box = frames["here"], figure.locator(".explore-frame svg").first.bounding_box()
+            there = {i: places[i] for i in frames["all"] if places[i]}
+            x, y = places[here]
+            goal = max(there, key=lambda i: math.hypot(there[i][0] - x, there[i][1] - y))
+            scale = box["width"] / frames["width"]
+            for step, (u, v) in enumerate((places[here], places[goal])):
+                page.mouse.move(box["x"] + u * scale, box["y"] + v * scale, steps=1 + 3 * step)
+                page.mouse.down() if step == 0 else page.mouse.up()
+            shown = places[figure.evaluate(scripts.FRAMES_OF_CHOICE, choice)["here"]]
+            if goal == here or shown != places[goal]:
+                yield f"{label(figure)}: dragged to frame {goal}, {choice} is at {shown}"
 
 
 def gestures(control, count):

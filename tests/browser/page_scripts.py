@@ -120,6 +120,19 @@ POSITION = """(control) => {
     return {at: Number(control.value), shown: output ? output.textContent : null, new: isNew};
 }"""
 
+# The frames that differ from the one that is seen in one choice alone, and the drawing's own width.
+FRAMES_OF_CHOICE = """(figure, choice) => {
+    const inputs = [...figure.querySelectorAll(".explore-input")];
+    const counts = inputs.map((input) => JSON.parse(input.dataset.values).length);
+    const i = inputs.findIndex((input) => input.dataset.choice === choice);
+    const stride = counts.slice(i + 1).reduce((product, count) => product * count, 1);
+    const here = Number(figure.dataset.frame);
+    const first = here - stride * (Math.floor(here / stride) % counts[i]);
+    const drawing = figure.querySelector(".explore-frame svg");
+    const all = Array.from({length: counts[i]}, (_, k) => first + stride * k);
+    return {here, all, width: drawing.viewBox.baseVal.width};
+}"""
+
 # How long a figure takes from one value of a control to the next, layout included.
 TIMES = """async (figure) => {
     const times = [];

@@ -70,6 +70,7 @@ def visit(open_page, address, book, name, word, *, configured=False):
     page.evaluate(scripts.LOAD_FRAMES)
     found["labels"] += page.evaluate(scripts.SMALL_LABELS)
     found["live figures"] += rules.moves(page)
+    found["live figures"] += rules.drags(page)
     times = rules.frame_times(page)
     found["width"] += page.evaluate(scripts.WIDE)
     page.emulate_media(media="print")

@@ -35,6 +35,15 @@ def draw_rule(lr, rule):
     return fig
 
 
+def draw_place(temperature, way):
+    fig, ax = plt.subplots(figsize=(4.9, 3))
+    ax.plot([0, 4], [0, 4] if way == "rise" else [4, 0])
+    height = temperature if way == "rise" else 4 - temperature
+    ax.plot(temperature, height, "o", gid="drag temperature")
+    ax.set(title=f"T={temperature} {way}", xlim=(-0.5, 4.5), ylim=(-0.5, 4.5))
+    return fig
+
+
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, plt.rc_context():
@@ -55,6 +64,13 @@ def page_file(tmp_path_factory):
                 name="fig-rule",
                 lr=interval(0.1, 1, 4),
                 rule=["keep", "drop"],
+            ),
+            explore(
+                draw_place,
+                alt="A line, and a dot on it where the temperature is.",
+                name="fig-place",
+                temperature=[0, 1, 2, 3, 4],
+                way=["rise", "fall"],
             ),
         ]
     path = tmp_path_factory.mktemp("page") / "page.html"
@@ -243,6 +259,74 @@ def test_values_are_read_off_under_the_mouse_and_by_keyboard(open_page, page_fil
     assert shown.text_content().endswith("y: 0.52")
     page.keyboard.press("Escape")
     assert shown.text_content() == ""
+    assert page.complaints == []
+
+
+def handle_at(page, temperature, way="rise"):
+    """Where on the page the handle of fig-place stands at a temperature."""
+    figure = page.locator("#fig-place")
+    places = json.loads(figure.get_attribute("data-handles"))["temperature"]
+    x, y = places[2 * temperature + (way == "fall")]
+    drawing = figure.locator(".explore-frame svg").first
+    drawing.scroll_into_view_if_needed()
+    box = drawing.bounding_box()
+    scale = box["width"] / drawing.evaluate("s => s.viewBox.baseVal.width")
+    return box["x"] + x * scale, box["y"] + y * scale
+
+
+def test_a_handle_is_dragged_along_its_curve(open_page, page_file):
+    page = open_page(page_file)
+    page.locator("#fig-place .explore-choice select").select_option("fall")
+    page.mouse.move(*handle_at(page, 0, "fall"))
+    page.mouse.down()
+    for temperature in (1, 3, 2, 4, 0, 3):
+        page.mouse.move(*handle_at(page, temperature, "fall"), steps=3)
+        assert title(page, "fig-place") == f"T={temperature} fall"
+    page.mouse.up()
+    page.mouse.move(*handle_at(page, 0, "fall"))
+    assert title(page, "fig-place") == "T=3 fall"  # it was let go
+    slider = page.get_by_role("slider", name="temperature")
+    assert slider.get_attribute("aria-valuetext") == "3"
+    ring = page.locator("#fig-place .explore-handle .ring").bounding_box()
+    x, y = handle_at(page, 3, "fall")
+    assert ring["x"] + ring["width"] / 2 == pytest.approx(x, abs=1)
+    assert ring["y"] + ring["height"] / 2 == pytest.approx(y, abs=1)
+    assert title(page) == "B=1 seed=0"
+    assert page.complaints == []
+
+
+def test_a_handle_follows_the_slider_and_is_not_pinned(open_page, page_file):
+    page = open_page(page_file)
+    page.locator("#fig-place .explore-pin").click()
+    page.get_by_role("slider", name="temperature").press("End")
+    assert page.locator("#fig-place .explore-handle").count() == 1
+    x, y = handle_at(page, 4)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(*handle_at(page, 2), steps=2)
+    page.mouse.up()
+    assert title(page, "fig-place") == "T=2 rise"
+
+
+def test_a_finger_drags_a_handle_and_the_page_stands_still(open_page, page_file):
+    page = open_page(page_file, width=390, height=600, touch=True)
+    x, y = handle_at(page, 0)
+    before = page.evaluate("scrollY")
+    touch = page.context.new_cdp_session(page)
+
+    def send(kind, *places):
+        points = [{"x": x, "y": y} for x, y in places]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    send("touchStart", (x, y))
+    for share in np.linspace(0.1, 1, 10):
+        there = handle_at(page, 4)
+        send("touchMove", (x + share * (there[0] - x), y + share * (there[1] - y)))
+    send("touchEnd")
+    assert title(page, "fig-place") == "T=4 rise"
+    assert page.evaluate("scrollY") == before
+    reach = page.locator("#fig-place .explore-handle .reach").bounding_box()
+    assert min(reach["width"], reach["height"]) >= 42
     assert page.complaints == []
 
 

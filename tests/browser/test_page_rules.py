@@ -9,12 +9,15 @@ from built_book import Book
 from page_visit import served, visit
 
 FIGURE = """<figure data-src="_static/frames/{name}.js" data-loading="done" class="own explore"
-id="{name}"><div class="explore-frame">
-<svg role="img" aria-label="First." viewBox="0 0 9 4" width="200"><path d="M0 0"/><text
+data-handles='{{"rate": [[1, 1], [8, 3], [4, 2]]}}' data-frame="0" id="{name}">
+<div class="explore-frame">
+<svg role="img" aria-label="First." viewBox="0 0 9 4" width="200"><path d="M0 0"/>{ring}<text
 style="font-size: .2px">small</text></svg></div>
 <div class="explore-controls"><span><label for="{name}-choice0">rate</label> <input type="range"
-id="{name}-choice0" class="explore-input" data-values='["1", "2", "3"]' min="0" max="2" value="0">
+id="{name}-choice0" class="explore-input" data-choice="rate" data-values='["1", "2", "3"]'
+min="0" max="2" value="0">
 </span></div></figure>"""
+RING = '<g class="explore-handle" data-moves="rate"><circle class="ring" r="1"/></g>'
 NAMED = '<svg role="img" aria-label="Second."><use href="#no-such-glyph"/></svg>'
 SCRIPT = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -55,7 +58,9 @@ def found(tmp_path_factory, opening):
     for name, texts in frames.items():
         script = f'(window.exploreFrames??={{}})["{name}.js"]={json.dumps(texts)}'
         (folder / f"_static/frames/{name}.js").write_text(script)
-    figures = "".join(FIGURE.format(name=name) for name in frames)
+    figures = "".join(
+        FIGURE.format(name=name, ring=ring) for name, ring in zip(frames, (RING, ""), strict=True)
+    )
     noise = f"<!--{letters.randbytes(400_000).hex()}-->"
     page = PAGE.format(figures=figures, noise=noise, script=SCRIPT)
     (folder / "index.html").write_text(page)
@@ -101,6 +106,8 @@ def found(tmp_path_factory, opening):
         ("launch buttons", "mybinder.org"),
         ("live figures", "fig-dead, End: at 2 of 2, the same frame"),
         ("live figures", "fig-dead, a click at the right end: at 2 of 2, the same frame"),
+        ("live figures", "fig-dead: dragged to frame 1, rate is at [1, 1]"),
+        ("live figures", "fig-slow: no ring for rate"),
         ("still figures", "fig-dead: no frame is seen in print"),
         ("still figures", "fig-slow: no frame is seen in print"),
         ("still figures", "fig-dead: no frame is seen without script"),
