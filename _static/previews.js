@@ -1,16 +1,48 @@
 // A preview of what a link leads to: on hover, on focus, and on the first tap (the second follows the link). Escape closes.
-// Which links have one, and the texts from other pages, were put into the page when it was built (previews.py).
+// A symbol in a formula of a chapter has one too: what the notation says of it, on hover and on a tap.
+// Which links have one, and the texts from other pages, were put into the page when it was built (previews.py, symbols.py).
 "use strict";
 
 (() => {
   const PAUSE = 250, GRACE = 200; // ms: before it shows, and while the pointer moves onto it
-  let box, texts, link = null, timer = null;
+  let box, texts, symbols, link = null, timer = null;
 
-  const linkOf = (event) => event.target instanceof Element && event.target.closest("a[data-preview]");
+  const inside = (id) => JSON.parse(document.getElementById(id)?.textContent || "{}");
 
-  // What is to be shown: a clone from this page, else the text that came with it.
-  function content(address) {
+  // What a symbol may be known by: with its indices, with one of them, or alone, as in symbols.py.
+  function keys(element) {
+    const joints = { msub: "_", msup: "^", msubsup: "_^" }[element.localName] ?? "";
+    const [first, ...indices] = joints ? element.children : [element];
+    const trimmed = (e) => e.textContent.replace(/^[\u2061 ]+|[\u2061 ]+$/g, "");
+    const upright = first.localName === "span" || first.getAttribute("mathvariant") === "normal";
+    const letter = first.matches("mi, i.math, span.math") && !first.childElementCount;
+    if (!letter || (upright && /^[\0-\x7f]*$/.test(trimmed(first)))) return [];
+    return [...indices.map((index, i) => trimmed(first) + joints[i] + trimmed(index)), trimmed(first)];
+  }
+
+  const known = (element) => keys(element).find((key) => symbols[key]);
+
+  // The symbol under the pointer, with its indices. The letter of an index has none, nor has the d of a differential.
+  function symbolOf(target) {
+    if (!target.closest("article :is(math, i.math, span.math)") || target.closest("a, button, summary, label")) return null;
+    symbols ??= inside("symbols");
+    const whole = target.closest("msub, msup, msubsup");
+    if (whole && target !== whole.firstElementChild && target.parentElement === whole && whole.localName !== "msup") return null;
+    if (target.textContent === "d" && target.nextElementSibling?.matches("mi, msub, msup, msubsup")) return null;
+    const symbol = whole?.firstElementChild === target ? whole : target;
+    return known(symbol) ? symbol : null;
+  }
+
+  const linkOf = (event) => event.target instanceof Element && (event.target.closest("a[data-preview]") ?? symbolOf(event.target));
+
+  // What is to be shown: of a symbol, or of a link a clone from this page, else the text that came with it.
+  function content(source) {
     const part = document.createElement("div");
+    if (!source.matches("a")) {
+      part.innerHTML = symbols[known(source)];
+      return part;
+    }
+    const address = source.getAttribute("href");
     if (address.startsWith("#")) {
       const target = document.getElementById(decodeURIComponent(address.slice(1)));
       const source = target && (target.matches("dt") ? target.nextElementSibling : target);
@@ -24,7 +56,7 @@
       for (const e of copy.querySelectorAll("a")) e.replaceWith(...e.childNodes); // a tooltip holds no links
       part.append(...(copy.matches(".math") ? [copy] : copy.childNodes));
     } else {
-      texts ??= JSON.parse(document.getElementById("previews")?.textContent || "{}");
+      texts ??= inside("previews");
       if (!texts[address]) return null;
       part.innerHTML = texts[address];
     }
@@ -35,7 +67,7 @@
     clearTimeout(timer);
     if (link === next) return;
     hide();
-    const part = content(next.getAttribute("href"));
+    const part = content(next);
     if (!part) return;
     if (!box) {
       box = document.createElement("div");
@@ -49,10 +81,11 @@
       document.body.append(region);
     }
     box.replaceChildren(part);
-    if (tapped) box.append(Object.assign(document.createElement("p"), { className: "preview-more", textContent: "Tap again to go there." }));
+    if (tapped && next.matches("a")) box.append(Object.assign(document.createElement("p"), { className: "preview-more", textContent: "Tap again to go there." }));
     box.hidden = false;
     link = next;
-    link.setAttribute("aria-describedby", "preview");
+    if (link.matches("a")) link.setAttribute("aria-describedby", "preview");
+    else link.classList.add("symbol-shown");
     const place = link.getClientRects()[0], size = box.getBoundingClientRect();
     const left = Math.min(Math.max(8, place.left), document.documentElement.clientWidth - size.width - 8);
     const below = place.bottom + 6, above = place.top - size.height - 6;
@@ -64,6 +97,7 @@
     clearTimeout(timer);
     if (!link) return;
     link.removeAttribute("aria-describedby");
+    link.classList.remove("symbol-shown");
     link = null;
     box.hidden = true;
   }

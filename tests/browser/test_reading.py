@@ -65,6 +65,59 @@ def test_the_first_tap_shows_and_the_second_follows(browser):
     context.close()
 
 
+def symbol(page, letter, within="article div.math"):
+    found = page.locator(f'{within} math mi:text-is("{letter}"):visible').first
+    found.scroll_into_view_if_needed()
+    return found
+
+
+def test_a_symbol_in_a_formula_says_what_it_means(open_page):
+    page = open_page(PHYSICS)
+    symbol(page, "η").hover()
+    box = page.get_by_role("tooltip")
+    box.wait_for()
+    assert "learning rate; in code lr" in box.inner_text()
+    assert page.locator(".symbol-shown").text_content() == "η"
+    page.locator('article div.math msub:has(> mi:text-is("θ")):visible > mi').first.hover()
+    page.wait_for_function("document.querySelector('.symbol-shown')?.localName === 'msub'")
+    assert "parameters after" in box.inner_text()
+    page.keyboard.press("Escape")
+    assert box.is_hidden()
+    assert page.locator(".symbol-shown").count() == 0
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        symbol(page, "η").hover()
+        box.wait_for()
+        assert violations(page, {"include": [["#preview"], [".symbol-shown"]]}) == []
+    assert page.complaints == []
+
+
+def test_a_chapter_says_first_what_it_means_by_a_symbol(open_page):
+    page = open_page(FOLDER / "chapters/principles/05_convergence.html")
+    symbol(page, "T").hover()
+    box = page.get_by_role("tooltip")
+    box.wait_for()
+    own, elsewhere = box.locator("p").all_inner_texts()
+    assert "number of steps" in own
+    assert own.startswith("Here ")
+    assert elsewhere.startswith("Elsewhere ")
+
+
+def test_a_tap_on_a_symbol_shows_and_a_tap_beside_it_hides(browser):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
+    page = context.new_page()
+    page.goto(PHYSICS.as_uri())
+    symbol(page, "η").tap()
+    box = page.get_by_role("tooltip")
+    box.wait_for()
+    edges = box.bounding_box()
+    assert edges["x"] >= 0
+    assert edges["x"] + edges["width"] <= 390
+    page.locator("article h1").tap()
+    assert box.is_hidden()
+    context.close()
+
+
 def test_hidden_code_stays_hidden_on_the_next_page(open_page):
     page = open_page(CHAPTER)
     count = page.evaluate(SHOWN, CODE)
