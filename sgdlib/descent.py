@@ -119,7 +119,7 @@ def minibatch_sgd(
     Notes
     -----
     Robbins and Monro (1951); momentum: Polyak (1964). Derived in the chapter *The gradient-descent
-    spectrum*; momentum in *The training loop*.
+    spectrum*; momentum in *Optimizers, and a recipe to start with*.
 
     Examples
     --------

@@ -31,7 +31,7 @@ class PlainSGD:
 
     Notes
     -----
-    Used in the chapter *The training loop*.
+    Used in the chapter *Optimizers, and a recipe to start with*.
 
     Examples
     --------

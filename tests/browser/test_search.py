@@ -21,6 +21,8 @@ EXPECTED = [
     ("overfitting", {"06"}, "When to stop"),
     ("gradient accumulation", {"12"}, "accumulation"),
     ("momentum", {"06", "04"}, "omentum"),
+    ("adam vs sgd", {"06"}, "Is it the optimizer"),
+    ("weight decay", {"06"}, "AdamW"),
     ("saddle point", {"09"}, "Saddle points"),
     ("bfloat16", {"13"}, "Fewer bits"),
     ("critical batch size", {"07"}, "batch size"),
