@@ -60,13 +60,14 @@ def formulas(page):
 
 
 def introduced(formula):
-    """Return the keys of the symbol with which a formula begins, if it is one."""
+    """Return the keys of the symbol with which a formula begins; a power says its base too."""
     first = formula if formula.tag != "math" else formula[0]
     following = ["".join(e.itertext()).strip("\u2061") for e in formula[1:2]]
     if formula.tag == "math" and any(f and not f.startswith(OPENING) for f in following):
         return []
     found = keys(first)
-    return found if first.tag == "msup" else found[:1]
+    power = first.tag == "msup" and first[1].tag == "mn"
+    return found if power else found[:1]
 
 
 def shown(markup):

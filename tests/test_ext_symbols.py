@@ -17,6 +17,7 @@ NOTATION = r"""# Notation
 |---|---|---|
 | $N$ | number of examples | `n` |
 | $\theta_t$ | parameters after $t$ steps | |
+| $\theta^*$ | a minimizer | |
 | $L(\theta)=\frac1N\sum_i\ell_i$ | full loss | `loss` |
 | $\Sigma$ ($\sigma^2$ in one dimension) | covariance | |
 | $h_{\max}$, or $L$ where no loss is near | the largest curvature | |
@@ -65,6 +66,7 @@ def test_a_symbol_has_the_rows_that_begin_with_it(book):
     assert book.passes()
     found = texts(book, "principles/one")
     assert set(found) == {"N", "θ_t", "L", "σ", "σ^2", "𝔼", "z"}
+    assert "θ" not in found
     assert plain(found["θ_t"]) == "θt: parameters after t steps"
     assert plain(found["L"]).count("full loss; in code loss") == 1
     assert "the largest curvature" in plain(found["L"])
