@@ -14,7 +14,7 @@ from sgdlib.populations import NoisyQuadratic, Population
 from sgdlib.problems import FiniteSum, from_arrays
 from sgdlib.streaming import ArrayStream, ShardError
 
-__version__ = "0.3.1"
+__version__ = "0.3.2"
 
 __all__ = [
     "ArrayStream",
