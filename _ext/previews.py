@@ -18,7 +18,6 @@ from urllib.parse import unquote, urldefrag
 
 LIMIT = 420  # characters that are seen
 LINK = re.compile(r'<a class="reference internal"(?: data-preview="")? href="([^"#]*#[^"]+)"')
-BLOCK = re.compile(r'<script type="application/json" id="previews">.*?</script>\n?', re.S)
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 KEPT = {"p", "em", "strong", "code", "sub", "sup", "ul", "ol", "li"}
 KEPT |= {"table", "thead", "tbody", "tr", "td", "th"}
@@ -119,6 +118,18 @@ def find(folder, name, address, read):
     return bool(text), text if path else None
 
 
+def with_block(page, ident, texts):
+    """Return a page with these texts as the JSON of that id at its end, in place of any before."""
+    page = re.sub(
+        rf'<script type="application/json" id="{ident}">.*?</script>\n?', "", page, flags=re.S
+    )
+    if not texts:
+        return page
+    data = json.dumps(texts, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    before, end, after = page.rpartition("</body>")
+    return f'{before}<script type="application/json" id="{ident}">{data}</script>\n{end}{after}'
+
+
 def put_in(app, exception):
     """Renew the marks and the block of every page."""
     if exception or app.builder.format != "html":
@@ -144,13 +155,8 @@ def put_in(app, exception):
             mark = ' data-preview=""' if shown else ""
             return f'<a class="reference internal"{mark} href="{match[1]}"'
 
-        new = LINK.sub(mark, BLOCK.sub("", page))
-        if texts:
-            data = json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
-            data = data.replace("</", "<\\/")
-            block = f'<script type="application/json" id="previews">{data}</script>\n'
-            before, end, after = new.rpartition("</body>")
-            new = before + block + end + after
+        marked = LINK.sub(mark, with_block(page, "previews", {}))
+        new = with_block(marked, "previews", texts)
         if new != page:
             (folder / name).write_text(new, encoding="utf-8")
 

@@ -6,7 +6,6 @@ chapter gets the texts of its own symbols, for ``_static/previews.js``, which kn
 same `keys`. Nothing is to be written in a chapter. The block is renewed in every build.
 """
 
-import json
 import posixpath
 import re
 from functools import cache
@@ -15,12 +14,11 @@ from urllib.parse import urldefrag
 from xml.etree import ElementTree
 
 from first_uses import CHAPTER
-from previews import Excerpt
+from previews import Excerpt, with_block
 
 FORMULA = re.compile(
     r'<math[ >].*?</math>|<(i|span) class="math notranslate nohighlight">[^<]+</\1>', re.S
 )
-BLOCK = re.compile(r'<script type="application/json" id="symbols">.*?</script>\n?', re.S)
 OPENING = ("=", "(", "[")  # what may follow a symbol in the formula that introduces it
 # In a clause: its formulas (a long one is in pieces), a verb, and what is said of them.
 CLAUSE = re.compile(r"((?:\x00\d+\x00\s*(?:and\s+)?)+)(?:(?:is|are)\s+)?(.*)", re.S)
@@ -148,14 +146,8 @@ def put_in(app, exception):
             continue
         rows, exceptions = table(home)
         page = (folder / name).read_text(encoding="utf-8")
-        new = BLOCK.sub("", page)
         here = posixpath.relpath(name, posixpath.dirname(home) or ".")
-        if texts := symbols(new, rows, exceptions.get(here, [])):
-            data = json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
-            data = data.replace("</", "<\\/")
-            block = f'<script type="application/json" id="symbols">{data}</script>\n'
-            before, end, after = new.rpartition("</body>")
-            new = before + block + end + after
+        new = with_block(page, "symbols", symbols(page, rows, exceptions.get(here, [])))
         if new != page:
             (folder / name).write_text(new, encoding="utf-8")
 
