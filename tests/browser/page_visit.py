@@ -41,6 +41,19 @@ def served(folder):
         server.shutdown()
 
 
+def knows(page, url, condition):
+    """Open a page and say whether a condition holds there that hangs on what was stored before.
+
+    Chromium may hand what one page stores to the next a moment late, on a loaded machine every
+    twentieth time: then the page is opened again.
+    """
+    for _ in range(10):
+        page.goto(url)
+        if page.evaluate(condition):
+            return True
+    return False
+
+
 class Numbers(NamedTuple):
     """A row of the table; kB are as sent (gzip), with all that the page loads.
 

@@ -15,7 +15,7 @@ import page_scripts as scripts
 import pytest
 import yaml
 from built_book import Book
-from page_visit import RULES, served, visit
+from page_visit import RULES, knows, served, visit
 
 from sgdlib import LeastSquares, minibatch_sgd
 
@@ -138,8 +138,7 @@ def test_colours_follow_the_system_until_the_reader_chooses(open_page, address, 
     button = page.locator(".theme-switch-button:visible")
     button.click()
     assert page.evaluate(chosen) == other + other
-    page.reload()
-    assert page.evaluate(chosen) == other + other
+    assert knows(page, page.url, f"{chosen} === '{other + other}'")
     button.click()
     assert page.evaluate(chosen) == theme + theme
     button.click()

@@ -2,6 +2,7 @@
 
 import pytest
 from page_rules import violations
+from page_visit import knows
 from test_pages import BOOK, FOLDER, WITH_A_BOOK
 
 pytestmark = WITH_A_BOOK
@@ -131,7 +132,8 @@ def test_hidden_code_stays_hidden_on_the_next_page(open_page):
     summary = page.locator(f"{CODE} > summary").first
     summary.evaluate("summary => summary.scrollIntoView()")  # it has no box before it comes near
     summary.wait_for()
-    page.goto((CHAPTER.parent / "05_convergence.html").as_uri())
+    next_page = (CHAPTER.parent / "05_convergence.html").as_uri()
+    assert knows(page, next_page, "document.querySelector('.hide-switch input').checked")
     assert page.get_by_role("checkbox", name="Hide code").is_checked()
     assert page.evaluate(SHOWN, CODE) == 0
     page.locator(f"{CODE} > summary").first.click()
@@ -142,7 +144,7 @@ def test_hidden_code_stays_hidden_on_the_next_page(open_page):
 
 def test_what_is_hidden_is_not_painted_before_the_script_runs(open_page):
     page = open_page(CHAPTER)
-    page.evaluate("localStorage.setItem('hide', 'code proofs')")
+    page.add_init_script("localStorage.setItem('hide', 'code proofs')")
     page.route("**/hide.js*", lambda route: route.abort())
     page.reload()
     assert page.evaluate(SHOWN, "details.fold") == 0
