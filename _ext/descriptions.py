@@ -18,8 +18,9 @@ def plain(paragraph):
     """Return the text of a paragraph; a formula that is no plain text becomes a mark."""
     copy = paragraph.deepcopy()
     for formula in list(copy.findall(nodes.math)):
-        tex = formula.astext()
-        formula.replace_self(nodes.Text(FORMULA if re.search(r"[\\{}^_]", tex) else tex))
+        tex = FORMULA if re.search(r"[\\{}^_]", formula.astext()) else formula.astext()
+        touching = formula.get("before", ""), formula.get("after", "")
+        formula.replace_self(nodes.Text(tex.join(touching)))
     return " ".join(copy.astext().split())
 
 

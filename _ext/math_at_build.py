@@ -4,6 +4,9 @@ Temml (vendored in ``_assets/temml``) runs in an embedded JavaScript engine. For
 when a page is read, so a TeX error is a warning with its place and fails the strict build; the
 characters that occur are kept for `light_pages`, which cuts the font of formulas down to them. In
 Jupyter the same ``$...$`` is typeset by Jupyter itself.
+
+To a browser a formula is a picture: a line may end before the comma that follows it, and after the
+bracket that opens before it. So what touches a formula is written into one box with it.
 """
 
 import html
@@ -29,6 +32,9 @@ CALL = """(tex, display) => JSON.stringify(temml.renderToString(tex,
 NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|gather)\}")
 PHONE = 24  # characters of a formula that a phone shows in a line, surely
 KIND = "math notranslate nohighlight"
+PIECES = f"pieces {KIND}"
+OPENS = re.compile(r"[^\s\w]+\Z")  # before a formula: brackets, quotation marks
+CLOSES = re.compile(r"[^\s\w]+|\S{1,6}(?!\S)")  # after it: punctuation, and a "th" or a "'s"
 SLANTED = set(mathml.ITALIC.values())
 
 
@@ -41,9 +47,9 @@ def engine():
 
 
 class Formula(NamedTuple):
-    """A typeset formula: its markup, and the characters that one sees."""
+    """A typeset formula: its markup in pieces between which a line may break, and what one sees."""
 
-    markup: str
+    pieces: tuple
     shown: str
 
 
@@ -53,16 +59,15 @@ def render(tex, display):
     math = mathml.parse(json.loads(engine()(tex, display)))
     shown = mathml.text(math)
     if display:
-        return Formula(mathml.write(math), shown)
+        return Formula((mathml.write(math),), shown)
     if len(math) == 1 and math[0].tag in ("mi", "mn") and not math[0].get("class"):
         # a letter or a number that is a whole formula: plain text, in the font of formulas
         plain, tag = html.escape(math[0].text, quote=False), "i" if shown in SLANTED else "span"
-        return Formula(f'<{tag} class="{KIND}">{plain}</{tag}>', shown)
+        return Formula((f'<{tag} class="{KIND}">{plain}</{tag}>',), shown)
     parts = mathml.pieces(math)
     if len(parts) == 1:
         parts[0].set("class", KIND)
-        return Formula(mathml.write(parts[0]), shown)
-    return Formula(f'<span class="{KIND}">{"".join(map(mathml.write, parts))}</span>', shown)
+    return Formula(tuple(map(mathml.write, parts)), shown)
 
 
 def source(node):
@@ -88,7 +93,7 @@ def typeset(node):
         said = [line for line in str(error).splitlines() if not line.startswith("    at ")]
         reason = " ".join(" ".join(said).removeprefix("ParseError:").replace("\u0332", "").split())
         logger.warning("math: %s in %r", reason, tex, location=node, type="math")
-        return Formula(f"<code>{html.escape(tex)}</code>", tex)
+        return Formula((f"<code>{html.escape(tex)}</code>",), tex)
 
 
 def read(app, doctree):
@@ -103,16 +108,58 @@ def read(app, doctree):
     app.env.math_characters[app.env.docname] = used
 
 
+def touch(app, doctree, docname):
+    """Move what touches a formula in a line from the text into the formula's node."""
+    if app.builder.format != "html":
+        return
+    for node in list(doctree.findall(nodes.math)):
+        if "after" in node or not is_box(node):  # a list of other pages' texts is touched already
+            continue
+        siblings, place = node.parent.children, node.parent.index(node)
+        for key, beside, cut, rest in (
+            ("before", place - 1, OPENS.search, str.removesuffix),
+            ("after", place + 1, CLOSES.match, str.removeprefix),
+        ):
+            text = siblings[beside] if 0 <= beside < len(siblings) else None
+            found = cut(text.astext()) if isinstance(text, nodes.Text) else None
+            node[key] = found[0] if found else ""
+            if found:
+                siblings[beside] = nodes.Text(rest(text.astext(), found[0]))
+
+
+def is_box(node):
+    """Whether a browser sees a box where a formula stands, and no letters of a text."""
+    return (node.get("formula") or typeset(node)).pieces[0].startswith("<math")
+
+
+def hold(pieces, before, after):
+    """Write a formula with what touches it: the line breaks between its pieces only."""
+    whole = [""] * (len(pieces) - 1)
+    held = zip(pieces, [html.escape(before), *whole], [*whole, html.escape(after)], strict=True)
+    parts = [f'<span class="whole">{a}{p}{b}</span>' if a or b else p for p, a, b in held]
+    return f'<span class="{PIECES}">{"".join(parts)}</span>' if whole else parts[0]
+
+
+def loosen(page):
+    """Return a piece of a page with what `hold` put beside its formulas beside them again."""
+    page = re.sub(
+        r'<span class="whole">([^<]*)(<math[ >].*?</math>)([^<]*)</span>', r"\1\2\3", page
+    )
+    page = re.sub(rf'(<span class="{PIECES}">)([^<]+)', r"\2\1", page)
+    return re.sub(r"</math>([^<]+)</span>", r"</math></span>\1", page)
+
+
 def visit_math(self, node):
     """Write an inline formula."""
-    self.body.append((node.get("formula") or typeset(node)).markup)
+    pieces = (node.get("formula") or typeset(node)).pieces
+    self.body.append(hold(pieces, node.get("before", ""), node.get("after", "")))
     raise nodes.SkipNode
 
 
 def visit_math_block(self, node):
     """Write a displayed formula, which scrolls in its own box, and its number beside it."""
     self.body.append(self.starttag(node, "div", CLASS=KIND))
-    markup, shown = node.get("formula") or typeset(node)
+    (markup,), shown = node.get("formula") or typeset(node)
     reached = ' tabindex="0" role="group" aria-label="equation"' if len(shown) > PHONE else ""
     self.body.append(f'<div class="equation"{reached}>{markup}</div>')
     if node["number"]:
@@ -128,4 +175,5 @@ def setup(app):
     keep(app, "math_characters")
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("doctree-read", read)
-    return {"version": "2", "env_version": 2, "parallel_read_safe": True}
+    app.connect("doctree-resolved", touch, priority=960)  # the others read whole sentences
+    return {"version": "3", "env_version": 3, "parallel_read_safe": True}

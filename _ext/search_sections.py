@@ -47,7 +47,8 @@ def stems(text):
 def plain(node):
     """Return the text of a node; a formula as one reads it, code that is a block left out."""
     if isinstance(node, (nodes.math, nodes.math_block)):
-        return re.sub(r"<[^>]*>", "", node["formula"].markup) if "formula" in node else ""
+        shown = re.sub(r"<[^>]*>", "", "".join(node["formula"].pieces)) if "formula" in node else ""
+        return node.get("before", "") + shown + node.get("after", "")
     if isinstance(node, (*NO_TEXT, nodes.literal_block)):
         return ""
     if isinstance(node, nodes.Text):

@@ -14,6 +14,7 @@ from urllib.parse import urldefrag
 from xml.etree import ElementTree
 
 from first_uses import CHAPTER
+from math_at_build import loosen
 from previews import Excerpt, with_block
 
 FORMULA = re.compile(
@@ -95,6 +96,7 @@ def clauses(item):
 
 def notation(page):
     """Return (symbol: its rows), (page of a chapter: its clauses and their symbols)."""
+    page = loosen(page)
     table = page[page.index("<table") : page.index("</table>")]
     rows = {}
     for row in re.findall(r"<tr.*?</tr>", table, re.S):

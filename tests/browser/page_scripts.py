@@ -61,6 +61,42 @@ WIDE = """() => {
     return width > innerWidth ? [`the page is ${width} px wide`, ...found] : found;
 }"""
 
+# What touches a formula in a line, a bracket or a comma, stands in the same line.
+TORN = r"""() => {
+    const found = [], formula = (text) => text.parentElement.closest("math");
+    const all = document.head.appendChild(document.createElement("style"));
+    all.textContent = "* { content-visibility: visible !important }";
+    const box = (node, from, to) => {
+        const range = document.createRange();
+        range.setStart(node, from);
+        range.setEnd(node, to);
+        return range.getBoundingClientRect();
+    };
+    for (const math of document.querySelectorAll("article math:not([display])")) {
+        const {top, bottom, left, right, height} = math.getBoundingClientRect();
+        if (!height) continue;
+        const block = math.closest("p, li, td, th, dd, figcaption, h1, h2, h3, article");
+        const texts = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+        texts.currentNode = math;
+        const before = texts.previousNode();
+        texts.currentNode = math;
+        let after = texts.nextNode();
+        while (after && math.contains(after)) after = texts.nextNode();
+        for (const [text, place] of [[before, before?.length - 1], [after, 0]]) {
+            const letter = text && !formula(text) ? text.data[place] : " ";
+            if (!letter?.trim()) continue;
+            const beside = box(text, place, place + 1);
+            const gap = text === after ? beside.left - right : left - beside.right;
+            if (beside.height && (beside.top > bottom - 2 || beside.bottom < top + 2 || gap > 40)) {
+                const where = block.textContent.slice(0, 60);
+                found.push(`${letter} is torn from ${math.textContent} in ${where}`);
+            }
+        }
+    }
+    all.remove();
+    return found;
+}"""
+
 # Of texts that look alike (colour, size, ground) three are enough to measure the contrast.
 SAMPLE = """() => {
     const grounds = new Map([[document, ""]]), seen = {};

@@ -19,6 +19,7 @@ RULES = (
     "console",
     "axe",
     "width",
+    "lines",
     "alt text",
     "links",
     "weight",
@@ -86,6 +87,7 @@ def visit(open_page, address, book, name, word, *, configured=False):
     found["live figures"] += rules.drags(page)
     times = rules.frame_times(page)
     found["width"] += page.evaluate(scripts.WIDE)
+    found["lines"] += page.evaluate(scripts.TORN)
     page.emulate_media(media="print")
     found["still figures"] += rules.still(page, "in print")
     page.emulate_media(media="screen")
