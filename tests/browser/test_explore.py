@@ -1,5 +1,6 @@
 """A live figure in a bare page: keyboard, mouse, play, calm readers, small screens, no script."""
 
+import datetime
 import json
 import re
 from pathlib import Path
@@ -136,10 +137,16 @@ def test_every_combination_shows_its_own_frame(open_page, page_file):
             slider.press("ArrowRight")
 
 
+def stand_still(page):
+    """Load a page again whose clock goes only when it is told to, however slow the machine is."""
+    page.clock.install(time=datetime.datetime(2026, 1, 1))
+    page.reload()
+    page.clock.pause_at(datetime.datetime(2026, 1, 2))
+
+
 def test_play_runs_to_the_end_and_can_be_paused(open_page, page_file):
     page = open_page(page_file)
-    page.clock.install()
-    page.reload()
+    stand_still(page)
     page.locator("#fig-paths .explore-play").click()
     play = page.locator("#fig-paths .explore-play")
     assert (title(page), play.text_content()) == ("B=2 seed=0", "Pause")
@@ -170,8 +177,7 @@ def test_play_moves_what_was_moved_last_and_says_so(open_page, page_file):
 
 def test_for_calm_readers_play_is_one_step(open_page, page_file):
     page = open_page(page_file, calm=True)
-    page.clock.install()
-    page.reload()
+    stand_still(page)
     play = page.locator("#fig-paths .explore-play")
     for value in (2, 8, 32, 128, 1):
         assert play.text_content() == "Next batch size"
