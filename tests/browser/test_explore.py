@@ -188,13 +188,14 @@ def test_for_calm_readers_play_is_one_step(open_page, page_file):
 
 def test_the_new_frame_is_announced_once_the_reader_rests(open_page, page_file):
     page = open_page(page_file)
+    stand_still(page)
     said = page.locator("#fig-paths").get_by_role("status").last
     assert said.text_content() == ""
     slider = page.get_by_role("slider", name="batch size")
     for _ in range(3):
         slider.press("ArrowRight")
     assert said.text_content() == ""
-    page.wait_for_timeout(700)
+    page.clock.run_for(700)
     assert said.text_content() == "A falling curve, batch size 32, 0."
     name = page.locator("#fig-paths .explore-frame svg").get_attribute("aria-label")
     assert name == "A falling curve, batch size 32, 0."
@@ -212,11 +213,13 @@ def test_a_state_has_an_address_that_leads_back_to_it(open_page, page_file):
     assert (title(page), title(page, "fig-rule")) == ("B=2 seed=0", "lr=1.0 drop")
     slider = page.get_by_role("slider", name="learning rate")
     assert slider.get_attribute("aria-valuetext") == "1"
-    page.evaluate("location.hash = '#fig-rule?lr=0.4&rule=keep'")
-    page.wait_for_timeout(100)
+    go_to = """hash => new Promise((heard) => {
+        addEventListener("hashchange", () => setTimeout(heard), {once: true});
+        location.hash = hash;
+    })"""
+    page.evaluate(go_to, "#fig-rule?lr=0.4&rule=keep")
     assert title(page, "fig-rule") == "lr=0.4 keep"
-    page.evaluate("location.hash = '#fig-rule?lr=7&no=thing'")  # what there is not changes nothing
-    page.wait_for_timeout(100)
+    page.evaluate(go_to, "#fig-rule?lr=7&no=thing")  # what there is not changes nothing
     assert title(page, "fig-rule") == "lr=0.4 keep"
     assert page.complaints == []
 
