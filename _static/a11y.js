@@ -48,7 +48,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const near = new IntersectionObserver((entries) => {
     if (paper.matches) return;
     for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
+      // what has gone out of the layout again since, by a jump of the page, has no widths: it comes back here with its section
+      if (!isIntersecting || !target.checkVisibility({ contentVisibilityAuto: true })) continue;
       const high = !target.matches(".equation") && target.scrollHeight > target.clientHeight + 1;
       const scrolls = target.scrollWidth > target.clientWidth || high;
       target.classList.toggle("scrolls", scrolls);
