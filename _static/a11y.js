@@ -66,11 +66,14 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const e of all(SCROLLS)) near.observe(e);
   };
   watch();
-  let soon;
-  addEventListener("resize", () => {
+  // not only with the window: the column of the text changes its width too while the side bar comes or goes
+  let soon, width;
+  new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width === width) return;
     clearTimeout(soon);
-    soon = setTimeout(watch, 200);
-  });
+    if (width !== undefined) soon = setTimeout(watch, 200);
+    ({ width } = contentRect);
+  }).observe(document.querySelector("article") ?? document.body);
   document.fonts.ready.then(watch);
   document.addEventListener("toggle", watch, true);
 });
